@@ -1,0 +1,1 @@
+"""One kind of resource each: start, stop, probe, watch."""

@@ -1,0 +1,1 @@
+"""org.linux_ha.Heartbeat1 on the system bus."""

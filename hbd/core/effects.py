@@ -1,0 +1,243 @@
+"""What the core wants done: its output. The driver performs effects in the order given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hbd.config.model import AddressResource, MediumSpec, ResourceSpec
+from hbd.core.events import HeldGroup, JobId, RequestId
+
+# ---------------------------------------------------------------- actions of jobs
+
+
+@dataclass(frozen=True, slots=True)
+class StartResource:
+    """Start it; already running is success. An address is success only once the kernel confirmed it."""
+
+    resource: ResourceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StopResource:
+    """Stop it; already stopped is success. Every stop uses systemd's job mode `ignore-dependencies`
+    while the daemon itself is being stopped (`leaving`), since managed units are ordered around us."""
+
+    resource: ResourceSpec
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResource:
+    """Find out whether it runs; the outcome carries a Condition."""
+
+    resource: ResourceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DropAddresses:
+    """Forced release, first part: all announcements cancelled, then the addresses off in one netlink batch."""
+
+    addresses: tuple[AddressResource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the neighbours again where a started address lives."""
+
+    address: AddressResource
+
+
+Action = StartResource | StopResource | ProbeResource | DropAddresses | Announce
+
+
+# ---------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLink:
+    """Open this medium. Ends in LinkOpened or LinkFailed."""
+
+    medium: MediumSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """Close this medium and post nothing more from it."""
+
+    medium: MediumSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """Send one datagram on every open medium."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Begin an action; exactly one JobDone ends it, at the latest with Result.UNKNOWN after `limit_ms`.
+
+    It begins only after every Store that was asked for before it is in place.
+    """
+
+    job: JobId
+    action: Action
+    limit_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonJob:
+    """Stop waiting for a job; its JobDone must not come any more."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Post ResourceSeen when this resource changes."""
+
+    resource: ResourceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    """No longer post ResourceSeen for it."""
+
+    resource: ResourceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Announcements (gratuitous ARP, unsolicited NA) may be sent until `until_ms` of CLOCK_BOOTTIME.
+
+    Each announcement checks it at the moment of sending; 0 forbids at once.
+    """
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to an Asked: the transition to watch (0 = nothing had to be done), or a refusal."""
+
+    request: RequestId
+    transition: int = 0
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedWatchdog:
+    """We are healthy and on time. Performed last, by the driver only."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHeld:
+    """Replace /run/hbd/held by this."""
+
+    groups: tuple[HeldGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreGeneration:
+    """Our generation jumped, because the peer had seen a higher one of us."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRecord:
+    """What is remembered of a peer across restarts."""
+
+    name: str
+    uuid: bytes
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorePeers:
+    """Replace the host cache by this."""
+
+    peers: tuple[PeerRecord, ...]
+
+
+class Level(Enum):
+    """3.0.6's level words, as its users know them."""
+
+    ERROR = "ERROR"
+    CRIT = "CRIT"
+    WARN = "WARN"
+    INFO = "info"
+    DEBUG = "debug"
+
+
+class Kind(Enum):
+    """What a log line is about. Each has a MESSAGE_ID and an entry in the journal catalog."""
+
+    GENERIC = "generic"
+    CORE_STARTED = "core-started"
+    LOCAL_STATUS = "local-status"
+    NODE_STATUS = "node-status"
+    NODE_DEAD = "node-dead"
+    NODE_RESTARTED = "node-restarted"
+    NODE_RETURNED = "node-returned"
+    LATE_HEARTBEAT = "late-heartbeat"
+    LINK_UP = "link-up"
+    LINK_DEAD = "link-dead"
+    LINK_OPENED = "link-opened"
+    LINK_FAILED = "link-failed"
+    LOST_PACKETS = "lost-packets"
+    BAD_PACKET = "bad-packet"
+    REPLAY = "replay"
+    NO_FENCING = "no-fencing"
+    TAKEOVER = "takeover"
+    TAKEOVER_COMPLETE = "takeover-complete"
+    TRANSITION = "transition"
+    STANDBY = "standby"
+    GROUP_ACQUIRING = "group-acquiring"
+    GROUP_STARTED = "group-started"
+    GROUP_RELEASING = "group-releasing"
+    GROUP_RELEASED = "group-released"
+    RESOURCE_START = "resource-start"
+    RESOURCE_STOP = "resource-stop"
+    RESOURCE_FAILED = "resource-failed"
+    RESOURCE_STRAY = "resource-stray"
+    RESOURCE_LOST = "resource-lost"
+    GROUP_BLOCKED = "group-blocked"
+    GROUP_UNABLE = "group-unable"
+    GROUP_ADOPTED = "group-adopted"
+    CONFLICT = "conflict"
+    ABSENCE = "absence"
+    DIGEST_DIFFERS = "digest-differs"
+    PEER_KIND = "peer-kind"
+    SHUTDOWN = "shutdown"
+    SHUTDOWN_NOTICE = "shutdown-notice"
+    RELOAD = "reload"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One event for the journal. Empty fields are left out."""
+
+    level: Level
+    kind: Kind
+    text: str
+    node: str = ""
+    link: str = ""
+    group: str = ""
+    resource: str = ""
+    transition: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Everything is released and said; the process may end."""
+
+    status: int = 0
+
+
+Effect = (
+    OpenLink | CloseLink | Transmit | StartJob | AbandonJob | Watch | Unwatch | Permit | Answer | FeedWatchdog
+    | StoreHeld | StoreGeneration | StorePeers | Log | Quit
+)

@@ -1,0 +1,190 @@
+"""What can happen to a node: the core's input.
+
+All times are milliseconds of CLOCK_BOOTTIME, which also counts while the machine sleeps:
+a node that was suspended was absent, and must know it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType
+
+from hbd.config.model import Config, MediumSpec, ResourceSpec
+
+JobId = NewType("JobId", int)
+RequestId = NewType("RequestId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A moment: `ms` decides, `wall_s` (Unix seconds) is only put on the wire and shown."""
+
+    ms: int
+    wall_s: int
+
+
+class Scope(Enum):
+    """Which groups a standby or takeover means, seen from the node that is asked.
+
+    `failback` is `foreign` (heartbeat 3.0.6, hb_standby).
+    """
+
+    ALL = "all"
+    LOCAL = "local"
+    FOREIGN = "foreign"
+    FAILBACK = "failback"
+
+
+class Condition(Enum):
+    """What a probe or a watch found."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    BUSY = "busy"
+    """A systemd job is in flight: neither running nor stopped yet."""
+    UNKNOWN = "unknown"
+
+
+class Result(Enum):
+    """How a job ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """No answer within the limit, or the answer was lost: never read as stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a job; `reason` is a sentence for the operator unless the result is OK."""
+
+    result: Result
+    reason: str = ""
+    condition: Condition | None = None
+    """What a probe found; None for other jobs."""
+
+
+OK = Outcome(Result.OK)
+
+
+class Direction(Enum):
+    """What a node was doing with a group when it last wrote it down."""
+
+    STARTING = "starting"
+    STARTED = "started"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldGroup:
+    """One group as recorded in /run/hbd/held: ours after a crash if it runs."""
+
+    group: str
+    direction: Direction
+    epoch: int
+    failback: bool
+    resources: tuple[ResourceSpec, ...]
+    """As configured when it was started, so that it can be stopped under a changed configuration."""
+
+
+# ---------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """Hand groups over to the peer."""
+
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """Ask the peer to hand groups over to us; the scope is in our own terms."""
+
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Go on with a new, valid configuration."""
+
+    config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Release everything, say goodbye, and end."""
+
+
+Command = Standby | Takeover | Reload | Stop
+
+
+# ---------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first event. `absent_ms`: time since the last life sign of a previous daemon in this boot
+    that left `held` groups; None if there was none, or it is not known."""
+
+    held: tuple[HeldGroup, ...] = ()
+    absent_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOpened:
+    """A medium can send and receive now."""
+
+    medium: MediumSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFailed:
+    """A medium cannot be used; the core asks to open it again later."""
+
+    medium: MediumSpec
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramReceived:
+    """Bytes from a medium, not yet trusted."""
+
+    medium: MediumSpec
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The deadline came, or anything else that is a good moment to look at the clock."""
+
+    load: str = "n/a"
+    """First line of /proc/loadavg, for the status message's `ld`."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """The one event that ends a job."""
+
+    job: JobId
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSeen:
+    """A watched resource changed by itself, or by somebody else's hand."""
+
+    resource: ResourceSpec
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An operator, or systemd, wants something. Answered by exactly one `Answer`."""
+
+    request: RequestId
+    command: Command
+
+
+Event = Started | LinkOpened | LinkFailed | DatagramReceived | Tick | JobDone | ResourceSeen | Asked

@@ -1,0 +1,1 @@
+"""hbctl, the command line of hbd."""

@@ -1,0 +1,27 @@
+"""What every medium offers, and who makes which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from hbd.core.events import Event
+
+Post = Callable[[Event], None]
+"""Hands the core an event; called from the event loop only."""
+
+
+class Medium(Protocol):
+    """One link's transport."""
+
+    def open(self, post: Post) -> None:
+        """Begin; then post LinkOpened once and DatagramReceived ever after, or LinkFailed when it breaks.
+
+        Raises OSError if it cannot be opened now.
+        """
+
+    def send(self, payload: bytes) -> None:
+        """Send one datagram now or drop it. Never blocks, never raises for a lost packet."""
+
+    def close(self) -> None:
+        """End it; nothing is posted afterwards."""
