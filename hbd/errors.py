@@ -12,7 +12,7 @@ class HbdError(Exception):
     """Any error that hbd raises on purpose. The text is for the operator."""
 
 
-class Refused(HbdError):
+class Refused(HbdError):  # noqa: N818 — it is an answer, not a fault
     """An operator's request that cannot be done now; the text says why."""
 
 

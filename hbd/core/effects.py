@@ -36,7 +36,7 @@ class ProbeResource:
 
 @dataclass(frozen=True, slots=True)
 class DropAddresses:
-    """Forced release, first part: all announcements cancelled, then the addresses off in one netlink batch."""
+    """Forced release, first part: all announcements cancelled, then the addresses off in one batch."""
 
     addresses: tuple[AddressResource, ...]
 
