@@ -1,0 +1,282 @@
+"""Runs one core on the real clock.
+
+The wire between the core and the edges: events are posted here, one after the other they go through
+`step`, and the effects are performed in the order given. Nothing is decided here.
+
+A core that raises, or an effect that cannot be performed for a reason nobody foresaw, is our bug:
+`failed` ends the process and nobody feeds the watchdog in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Protocol, assert_never
+
+from hbd.config.model import MediumSpec, ResourceSpec
+from hbd.core.effects import (
+    AbandonJob,
+    Answer,
+    CloseLink,
+    Effect,
+    FeedWatchdog,
+    Log,
+    OpenLink,
+    Permit,
+    Quit,
+    StartJob,
+    StoreGeneration,
+    StoreHeld,
+    StorePeers,
+    Transmit,
+    Unwatch,
+    Watch,
+)
+from hbd.core.events import Asked, Command, Event, Instant, JobId, LinkFailed, RequestId, Tick
+from hbd.core.views import ClusterView
+from hbd.errors import Refused
+
+Post = Callable[[Event], None]
+
+SHORTEST_WAIT_S = 0.001
+"""A deadline that is already past comes this much later: a core that failed to move it on
+would otherwise keep a processor busy at real-time priority, and the operator out of the machine."""
+
+
+class Core(Protocol):
+    """What is driven: `hbd.core.cluster.Cluster`."""
+
+    def step(self, now: Instant, event: Event) -> list[Effect]:
+        """Take in one event."""
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """CLOCK_BOOTTIME milliseconds at which a Tick is wanted."""
+
+    def view(self) -> ClusterView:
+        """The picture after the last step."""
+
+
+class Medium(Protocol):
+    """As in `hbd.media.base`."""
+
+    def open(self, post: Post) -> None:
+        """Begin. Raises OSError."""
+
+    def send(self, payload: bytes) -> None:
+        """Send or drop."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class Work(Protocol):
+    """Whoever runs jobs and watches: `hbd.jobs.Jobs`."""
+
+    def start(self, effect: StartJob, post: Post) -> None:
+        """Begin; JobDone is posted once."""
+
+    def abandon(self, job: JobId) -> None:
+        """Post no JobDone for it any more."""
+
+    def watch(self, resource: ResourceSpec, post: Post) -> None:
+        """Post ResourceSeen when it changes."""
+
+    def unwatch(self, resource: ResourceSpec) -> None:
+        """No longer."""
+
+    def permit(self, until_ms: int) -> None:
+        """Announcements may be sent until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Where the effects go. None of these may block."""
+
+    now: Callable[[], Instant]
+    load: Callable[[], str]
+    medium: Callable[[MediumSpec], Medium]
+    work: Work
+    store: Callable[[StoreHeld | StoreGeneration | StorePeers], None]
+    log: Callable[[Log], None]
+    feed: Callable[[int], None]
+    """We were healthy at this time (ms)."""
+
+
+class Driver:
+    """Owns the core, its inbox, its open media, its one timer and the questions still unanswered.
+
+    To be made, and called, inside the event loop only.
+    """
+
+    def __init__(self, core: Core, edges: Edges) -> None:
+        self._core = core
+        self._edges = edges
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[Event] = deque()
+        self._media: dict[MediumSpec, Medium] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms: int | None = None
+        self._requests = count(1)
+        self._answers: dict[RequestId, asyncio.Future[int]] = {}
+        self._shows: list[Callable[[ClusterView], None]] = []
+        self._showing = False
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        """Gets the exception that made core or edges untrustworthy; never a result."""
+        self.ended: asyncio.Future[int] = self._loop.create_future()
+        """The exit status, once the core has said Quit."""
+
+    def post(self, event: Event) -> None:
+        """Hand the core an event. Called from the event loop only."""
+        inbox = self._inbox
+        inbox.append(event)
+        if len(inbox) > 1:
+            return  # An effect posted back, and the loop below will reach it; or the core is dead.
+        try:
+            while inbox:
+                now = self._edges.now()
+                self._perform(now, self._core.step(now, inbox[0]))
+                inbox.popleft()
+            self._arm_timer()
+        except Exception as bug:
+            self._fail(bug)
+        else:
+            if not self._showing:
+                self._showing = True
+                self._loop.call_soon(self._show)
+
+    def ask(self, command: Command) -> asyncio.Future[int]:
+        """An operator's wish. It yields the transition to watch (0 = nothing to do), or raises Refused."""
+        request = RequestId(next(self._requests))
+        answer: asyncio.Future[int] = self._loop.create_future()
+        self._answers[request] = answer
+        self.post(Asked(request, command))
+        return answer
+
+    def subscribe(self, show: Callable[[ClusterView], None]) -> None:
+        """Call `show` with the view after steps: once per loop turn, off the path of the effects."""
+        self._shows.append(show)
+
+    @property
+    def view(self) -> ClusterView:
+        return self._core.view()
+
+    def close(self) -> None:
+        """End timer and media. The core is stepped no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._inbox.append(Tick())  # A full inbox is never worked off: whatever is posted now is ignored.
+        for medium in tuple(self._media.values()):
+            medium.close()
+        self._media.clear()
+
+    # ------------------------------------------------------------ effects
+
+    def _perform(self, now: Instant, effects: list[Effect]) -> None:
+        healthy = False
+        for effect in effects:
+            match effect:
+                case Transmit(payload):
+                    # A copy: a medium that breaks while sending leaves the table.
+                    for medium in tuple(self._media.values()):
+                        medium.send(payload)
+                case Log():
+                    self._edges.log(effect)
+                case FeedWatchdog():
+                    healthy = True
+                case StartJob():
+                    self._edges.work.start(effect, self.post)
+                case AbandonJob(job):
+                    self._edges.work.abandon(job)
+                case StoreHeld() | StoreGeneration() | StorePeers():
+                    self._edges.store(effect)
+                case Permit(until_ms):
+                    self._edges.work.permit(until_ms)
+                case Watch(resource):
+                    self._edges.work.watch(resource, self.post)
+                case Unwatch(resource):
+                    self._edges.work.unwatch(resource)
+                case OpenLink(spec):
+                    self._open(spec)
+                case CloseLink(spec):
+                    self._close(spec)
+                case Answer():
+                    self._answer(effect)
+                case Quit(status):
+                    if not self.ended.done():
+                        self.ended.set_result(status)
+                case _:
+                    assert_never(effect)
+        if healthy:
+            self._edges.feed(now.ms)
+
+    def _open(self, spec: MediumSpec) -> None:
+        self._close(spec)
+        try:
+            medium = self._media[spec] = self._edges.medium(spec)
+            medium.open(partial(self._hear, spec))
+        except OSError as error:
+            self._media.pop(spec, None)
+            self.post(LinkFailed(spec, error.strerror or str(error)))
+
+    def _close(self, spec: MediumSpec) -> None:
+        medium = self._media.pop(spec, None)
+        if medium is not None:
+            medium.close()
+
+    def _hear(self, spec: MediumSpec, event: Event) -> None:
+        """What a medium posts passes here, so that a broken one is not sent on any more."""
+        if isinstance(event, LinkFailed):
+            self._close(spec)
+        self.post(event)
+
+    def _answer(self, answer: Answer) -> None:
+        waiting = self._answers.pop(answer.request)
+        if waiting.done():
+            return  # Whoever asked has given up.
+        if answer.refused is None:
+            waiting.set_result(answer.transition)
+        else:
+            waiting.set_exception(Refused(answer.refused))
+
+    # ------------------------------------------------------------ timer, view, failure
+
+    def _arm_timer(self) -> None:
+        """One timer for the core's deadline. Loop time stands still in suspend and BOOTTIME does not,
+        so a timer that is overdue is set again, though its deadline be the same."""
+        deadline_ms = self._core.deadline_ms
+        now_ms = self._edges.now().ms
+        if deadline_ms == self._timer_ms and (deadline_ms is None or now_ms < deadline_ms):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_ms = deadline_ms
+        if deadline_ms is not None:
+            wait_s = max((deadline_ms - now_ms) / 1000, SHORTEST_WAIT_S)
+            self._timer = self._loop.call_later(wait_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = self._timer_ms = None
+        self.post(Tick(self._edges.load()))
+
+    def _show(self) -> None:
+        self._showing = False
+        if not self._shows or self.failed.done():
+            return
+        try:
+            view = self._core.view()
+            for show in self._shows:
+                show(view)
+        except Exception as bug:
+            self._fail(bug)
+
+    def _fail(self, bug: Exception) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.failed.done():
+            self.failed.set_exception(bug)

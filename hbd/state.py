@@ -1,0 +1,291 @@
+"""What survives: a restart of the machine (generation, uuid, host cache) and of the daemon (what is held).
+
+The state directory is on disk; what changes at run time is written there by a thread of its own, in
+order, since a disk may be slow. The run directory is in memory (tmpfs): it is written in place, within
+tens of microseconds, so that a takeover waits for no other thread and no fsync.
+
+    /var/lib/hbd/generation   decimal text          /run/hbd/held    JSON, see `encode_held`
+    /var/lib/hbd/uuid         16 bytes              /run/hbd/alive   see `hbd.stale`
+    /var/lib/hbd/hostcache    name TAB uuid TAB generation, a line for each peer
+
+Heartbeat 3.0.6's own directory is the neighbour `heartbeat` of ours. Where it exists its `hb_generation`
+(right-aligned to 15 columns) is read and kept up, and its `hb_uuid` taken over, so that the peers see one
+and the same node under either daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import queue
+import threading
+import uuid as uuids
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hbd.config.model import AddressResource, ResourceSpec, UnitResource
+from hbd.core.effects import Kind, Level, Log, PeerRecord, StoreGeneration, StoreHeld, StorePeers
+from hbd.core.events import Direction, HeldGroup
+from hbd.stale import ALIVE
+
+HIGHEST_GENERATION = 2**62
+"""More than this in a file is garbage, not a generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Who we are from this start on."""
+
+    generation: int
+    uuid: bytes
+    peers: tuple[PeerRecord, ...]
+    notes: tuple[Log, ...]
+    """What the journal should say about it."""
+
+
+class StateDir:
+    """The directory on disk. Each file is replaced as a whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._legacy = path.parent / "heartbeat"
+
+    def begin(self, node: str, hbgenmethod: str, uuidfrom: str, wall_s: int) -> Beginning:
+        """Draw the next generation and store it, before any datagram can carry it. Raises OSError."""
+        self._path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        notes: list[Log] = []
+        generation = self._next_generation(hbgenmethod, wall_s, notes)
+        self.store_generation(generation)
+        notes.append(Log(Level.INFO, Kind.CORE_STARTED, f"Heartbeat generation: {generation}"))
+        return Beginning(generation, self._uuid(node, uuidfrom, notes), self._peers(), tuple(notes))
+
+    def store_generation(self, generation: int) -> None:
+        """Here, and where heartbeat 3.0.6 would look for it. Raises OSError."""
+        replace(self._path / "generation", f"{generation}\n".encode())
+        if self._legacy.is_dir():
+            replace(self._legacy / "hb_generation", f"{generation:>15}\n".encode())
+
+    def store_peers(self, peers: tuple[PeerRecord, ...]) -> None:
+        """Raises OSError."""
+        lines = [f"{peer.name}\t{peer.uuid.hex()}\t{peer.generation}\n" for peer in peers]
+        replace(self._path / "hostcache", "".join(lines).encode())
+
+    def _next_generation(self, hbgenmethod: str, wall_s: int, notes: list[Log]) -> int:
+        stored: list[int] = []
+        for path in (self._path / "generation", self._legacy / "hb_generation"):
+            text = _read(path)
+            if text is None:
+                continue
+            try:
+                stored.append(_generation(text))
+            except ValueError:
+                # 3.0.6 counts from 1 again here, and is a replay attacker to its peers from then on.
+                stored.append(wall_s)
+                notes.append(Log(Level.WARN, Kind.GENERIC, f"{path} is unreadable: going on from the time of day"))
+        if not stored:
+            first = wall_s + 1
+            notes.append(Log(Level.WARN, Kind.GENERIC, f"No Previous generation - starting at {first}"))
+            return first
+        following = max(stored) + 1
+        return max(following, wall_s) if hbgenmethod == "time" else following
+
+    def _uuid(self, node: str, uuidfrom: str, notes: list[Log]) -> bytes:
+        if uuidfrom == "nodename":
+            return uuids.uuid5(uuids.NAMESPACE_DNS, f"{node}.node.linux-ha.org").bytes
+        for path in (self._path / "uuid", self._legacy / "hb_uuid"):
+            found = _read(path)
+            if found is not None and len(found) == 16 and any(found):
+                break
+        else:
+            notes.append(
+                Log(Level.INFO, Kind.GENERIC, "No uuid found for current node - generating a new uuid.")
+            )
+            found = uuids.uuid4().bytes
+        if _read(self._path / "uuid") != found:
+            replace(self._path / "uuid", found)
+        return found
+
+    def _peers(self) -> tuple[PeerRecord, ...]:
+        """The host cache is only a cache: a line that cannot be read is a peer not known yet."""
+        peers = []
+        for line in (_read(self._path / "hostcache") or b"").decode("utf-8", "replace").splitlines():
+            with contextlib.suppress(ValueError):
+                name, uuid, generation = line.split("\t")
+                if len(bytes.fromhex(uuid)) in (0, 16):
+                    peers.append(PeerRecord(name, bytes.fromhex(uuid), int(generation)))
+        return tuple(peers)
+
+
+class RunDir:
+    """The directory in memory: gone after a reboot, as the resources are."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        self.path = path
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = os.open(path / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.ftruncate(descriptor, ALIVE.size)
+            self._alive = mmap.mmap(descriptor, ALIVE.size)
+        finally:
+            os.close(descriptor)
+        self._patience_ms = 0
+
+    def held(self) -> tuple[HeldGroup, ...]:
+        """What the last daemon of this boot had started. Raises OSError, and ValueError on garbage."""
+        text = _read(self.path / "held")
+        return decode_held(text) if text else ()
+
+    def silent_ms(self, now_ms: int) -> int | None:
+        """How long since a daemon of this boot was healthy; None if none was, or it is not known."""
+        stamp_ms, _ = ALIVE.unpack(self._alive)
+        return now_ms - stamp_ms if 0 < stamp_ms <= now_ms else None
+
+    def be_patient(self, patience_ms: int) -> None:
+        """How long the peer waits for us; stored with the next stamp."""
+        self._patience_ms = patience_ms
+
+    def stamp(self, now_ms: int) -> None:
+        """We are healthy now: a store to memory, no system call."""
+        self._alive[:] = ALIVE.pack(now_ms, self._patience_ms)
+
+    def store_held(self, groups: tuple[HeldGroup, ...]) -> None:
+        """Raises OSError."""
+        replace(self.path / "held", encode_held(groups), durable=False)
+
+
+class Store:
+    """Performs the Store effects: the run directory at once, the disk by a thread, in order.
+
+    A write that fails is said and not retried: the next one says it all again, and a node that cannot
+    write must still be able to serve.
+    """
+
+    def __init__(self, state: StateDir, run: RunDir, log: Callable[[Log], None]) -> None:
+        """`log` is called from the event loop and from the writing thread."""
+        self._state = state
+        self._run = run
+        self._log = log
+        self._queue: queue.SimpleQueue[StoreGeneration | StorePeers | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="state", daemon=True)
+        self._thread.start()
+
+    def store(self, effect: StoreHeld | StoreGeneration | StorePeers) -> None:
+        """Called by the driver."""
+        if isinstance(effect, StoreHeld):
+            self._attempt("held", lambda: self._run.store_held(effect.groups))
+        else:
+            self._queue.put(effect)
+
+    def close(self, wait_s: float = 5.0) -> None:
+        """Write what is left, unless the disk takes longer than this."""
+        self._queue.put(None)
+        self._thread.join(wait_s)
+
+    def _write(self) -> None:
+        while (effect := self._queue.get()) is not None:
+            match effect:
+                case StoreGeneration(generation):
+                    self._attempt("generation", lambda g=generation: self._state.store_generation(g))
+                case StorePeers(peers):
+                    self._attempt("hostcache", lambda p=peers: self._state.store_peers(p))
+
+    def _attempt(self, what: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            self._log(Log(Level.ERROR, Kind.GENERIC, f"Cannot store {what}: {error}"))
+
+
+# ---------------------------------------------------------------- held
+
+
+def encode_held(groups: tuple[HeldGroup, ...]) -> bytes:
+    """Compact JSON; `hbd.stale` finds the addresses in it without a parser."""
+    value = {
+        "groups": [
+            {
+                "group": group.group,
+                "direction": group.direction.value,
+                "epoch": group.epoch,
+                "failback": group.failback,
+                "resources": [_encode_resource(resource) for resource in group.resources],
+            }
+            for group in groups
+        ]
+    }
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def decode_held(text: bytes) -> tuple[HeldGroup, ...]:
+    """Raises ValueError if it is not what `encode_held` made."""
+    try:
+        return tuple(
+            HeldGroup(
+                group["group"],
+                Direction(group["direction"]),
+                group["epoch"],
+                group["failback"],
+                tuple(_decode_resource(resource) for resource in group["resources"]),
+            )
+            for group in json.loads(text)["groups"]
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a record of held groups: {error!r}") from error
+
+
+def _encode_resource(resource: ResourceSpec) -> dict[str, Any]:
+    kind = "address" if isinstance(resource, AddressResource) else "unit"
+    return {"kind": kind, **asdict(resource)}
+
+
+def _decode_resource(value: dict[str, Any]) -> ResourceSpec:
+    members = {name: member for name, member in value.items() if name != "kind"}
+    match value["kind"]:
+        case "address":
+            return AddressResource(**members)
+        case "unit":
+            return UnitResource(**members)
+        case kind:
+            raise ValueError(f"a resource of unknown kind {kind!r}")
+
+
+# ---------------------------------------------------------------- files
+
+
+def replace(path: Path, content: bytes, durable: bool = True) -> None:
+    """Put a file in place as a whole; `durable` survives a loss of power. Raises OSError."""
+    new = f"{path}.new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, content)
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(new, path)
+    if durable:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _generation(text: bytes) -> int:
+    """Raises ValueError."""
+    number = int(text.decode("ascii"))
+    if not 0 <= number < HIGHEST_GENERATION:
+        raise ValueError(number)
+    return number
