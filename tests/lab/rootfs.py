@@ -1,0 +1,239 @@
+"""The lab's own root file system, made by mmdebstrap and cached.
+
+The cache directory lies outside the checkout; the root in it is named after
+a hash of what it is made of, so it is made anew only when that changes. On
+top go layers, e.g. hbd as `./install` lays it, each made once per content.
+The computer itself gets no package and no service from any of this.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab.host import CLEAN_ENV, LabError, call, mount_overlay, unmount_below
+
+SUITE = "bookworm"
+PACKAGES = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "python3",
+    "python3-venv",
+    "iproute2",
+    "nftables",
+    "procps",
+    "util-linux",
+    "kmod",
+    "less",
+    "samba",
+    "smbclient",
+    "apache2-bin",
+    "iputils-ping",
+    "iputils-arping",
+    "curl",
+    "tcpdump",
+]
+# Nobody reads these in a machine that lives for seconds.
+EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*")
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_RECIPE = "1"  # Raise it when the building below changes what comes out.
+
+Say = Callable[[str], None]
+
+
+def cache_directory() -> Path:
+    """HBD_LAB_CACHE, or /var/cache/hbd-lab."""
+    return Path(os.environ.get("HBD_LAB_CACHE", "/var/cache/hbd-lab"))
+
+
+def base(say: Say = lambda text: None) -> Path:
+    """The root file system's directory, never to be written; about a minute the first time."""
+    words = [_RECIPE, SUITE, *sorted(PACKAGES), *EXCLUDED]
+    key = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
+    place = cache_directory() / f"root-{key}"
+    with _locked():
+        if not place.exists():
+            say(f"building the machines' root file system in {place} (once; about a minute)")
+            _forget("root-*")
+            with _scratch() as scratch:
+                _bootstrap(scratch / "root")
+                (scratch / "root").rename(place)
+    return place
+
+
+def layer(name: str, key: str, lowers: Sequence[Path], fill: Callable[[Path], None]) -> Path:
+    """A cached overlay layer: what `fill` changes in a copy of `lowers` (topmost first).
+
+    `key` stands for everything `fill` depends on; the lower layers count by themselves.
+    """
+    words = [key, *(lower.name for lower in lowers)]
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
+    place = cache_directory() / f"layer-{name}-{digest}"
+    with _locked():
+        if not place.exists():
+            _forget(f"layer-{name}-*")
+            with _scratch() as scratch:
+                root = mount_overlay(scratch / "overlay", lowers)
+                fill(root)
+                # Copied with whiteouts and overlay's extended attributes: the scratch
+                # is a tmpfs, as an overlay's upper layer cannot lie on another overlay.
+                call("cp", "-a", scratch / "overlay" / "up" / "u", scratch / "layer")
+                (scratch / "layer").rename(place)
+    return place
+
+
+def run_in(root: Path, argv: Sequence[str], readable: dict[str, Path] | None = None) -> str:
+    """Run a command in `root` with no network and no running systemd; returns its output.
+
+    `readable` maps mount points in the root to directories shown there read-only.
+    Raises LabError with the command's output when it fails.
+    """
+    shown = readable or {}
+    mounts = [f"mount -t proc proc '{root}/proc'", f"mount --bind /dev '{root}/dev'"]
+    for point, directory in shown.items():
+        target = f"{root}{point}"
+        Path(target).mkdir(parents=True, exist_ok=True)
+        mounts.append(f"mount --bind -o ro '{directory}' '{target}'")
+    script = " && ".join([*mounts, f"exec chroot '{root}' \"$@\""])
+    done = subprocess.run(
+        [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--net",
+            "/bin/sh",
+            "-c",
+            script,
+            "sh",
+            *argv,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=CLEAN_ENV,
+        check=False,
+    )
+    for point in shown:
+        Path(f"{root}{point}").rmdir()
+    if done.returncode != 0:
+        raise LabError(f"{' '.join(argv)} in {root}: exit {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def hbd_layer(checkout: Path, wheels: Path, lowers: Sequence[Path]) -> Path:
+    """hbd as the checkout's `./install --wheels` lays it in an image, offline."""
+
+    def fill(root: Path) -> None:
+        run_in(
+            root,
+            ["/mnt/hbd/install", "--wheels", "/mnt/wheels"],
+            readable={"/mnt/hbd": checkout, "/mnt/wheels": wheels},
+        )
+
+    return layer("hbd", f"{fingerprint(checkout)} {fingerprint(wheels)}", lowers, fill)
+
+
+def fingerprint(tree: Path) -> str:
+    """A hash of the names, modes and contents of what `./install` may read in `tree`."""
+    skipped = {
+        ".git",
+        ".venv",
+        "tests",
+        "__pycache__",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+        ".hypothesis",
+    }
+    total = hashlib.sha256()
+    for folder, inner, files in os.walk(tree):
+        inner[:] = sorted(set(inner) - skipped)
+        for name in sorted(files):
+            path = Path(folder, name)
+            total.update(f"{path.relative_to(tree)} {path.lstat().st_mode:o}\n".encode())
+            if path.is_file():
+                total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _bootstrap(root: Path) -> None:
+    """Fill `root` from the Debian archives the computer itself is set up to use."""
+    with tempfile.TemporaryDirectory(prefix="hbd-lab-") as folder:
+        options = Path(folder, "apt.conf")
+        dump = call("apt-config", "dump", "Acquire").splitlines()
+        options.write_text("".join(f"{line}\n" for line in dump if "::IndexTargets" not in line))
+        words = [
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=minbase",
+            f"--aptopt={options}",
+            '--aptopt=APT::Install-Recommends "false"',
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED),
+            f"--include={','.join(PACKAGES)}",
+            SUITE,
+            str(root),
+        ]
+        sources = _sources_of_this_computer()
+        if sources:  # Otherwise mmdebstrap asks the mirror it knows itself.
+            listing = Path(folder, "lab.list")
+            listing.write_text(sources)
+            words.append(str(listing))
+        call(*words)
+
+
+def _sources_of_this_computer() -> str:
+    """One-line apt sources for SUITE and its updates, taken from this computer's own."""
+    form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
+    lines = call("apt-get", "indextargets", "--format", form, "Created-By: Packages").splitlines()
+    suites = {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}
+    wanted = [
+        line for line in dict.fromkeys(lines) if line.split()[1] in suites and "main" in line.split()[2:]
+    ]
+    if SUITE not in {line.split()[1] for line in wanted}:
+        return ""
+    signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
+    return "".join(f"deb {signed}{line}\n" for line in wanted)
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with open(cache_directory() / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory in the cache for what is not finished; nothing of it outlives the block."""
+    place = cache_directory() / "scratch"
+    _drop(place)  # What an interrupted run left.
+    place.mkdir()
+    try:
+        yield place
+    finally:
+        _drop(place)
+
+
+def _drop(place: Path) -> None:
+    if place.exists():
+        unmount_below(place)
+        shutil.rmtree(place)
+
+
+def _forget(pattern: str) -> None:
+    """Delete older cache entries, except those a running lab still stands on."""
+    with open("/proc/self/mounts", encoding="utf-8") as table:
+        in_use = table.read()
+    for old in sorted(cache_directory().glob(pattern)):
+        if str(old) not in in_use:
+            shutil.rmtree(old)
