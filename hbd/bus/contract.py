@@ -1,0 +1,157 @@
+"""The D-Bus contract: which methods, signals and properties each interface has.
+
+Read from `dbus/org.linux_ha.Heartbeat1.xml`, so that dispatch, introspection and
+documentation cannot say different things. Fact: D-Bus specification, "Introspection Data Format".
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from hbd.bus.names import BUS_NAME
+from hbd.errors import EdgeError
+
+INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
+PEER = "org.freedesktop.DBus.Peer"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+
+_STANDARD = f"""
+<node>
+  <interface name="{INTROSPECTABLE}">
+    <method name="Introspect"><arg name="xml" type="s" direction="out"/></method>
+  </interface>
+  <interface name="{PEER}">
+    <method name="Ping"/>
+    <method name="GetMachineId"><arg name="id" type="s" direction="out"/></method>
+  </interface>
+  <interface name="{PROPERTIES}">
+    <method name="Get">
+      <arg name="interface" type="s" direction="in"/>
+      <arg name="name" type="s" direction="in"/>
+      <arg name="value" type="v" direction="out"/>
+    </method>
+    <method name="GetAll">
+      <arg name="interface" type="s" direction="in"/>
+      <arg name="properties" type="a{{sv}}" direction="out"/>
+    </method>
+    <method name="Set">
+      <arg name="interface" type="s" direction="in"/>
+      <arg name="name" type="s" direction="in"/>
+      <arg name="value" type="v" direction="in"/>
+    </method>
+    <signal name="PropertiesChanged">
+      <arg name="interface" type="s"/>
+      <arg name="changed" type="a{{sv}}"/>
+      <arg name="invalidated" type="as"/>
+    </signal>
+  </interface>
+  <interface name="{OBJECT_MANAGER}">
+    <method name="GetManagedObjects">
+      <arg name="objects" type="a{{oa{{sa{{sv}}}}}}" direction="out"/>
+    </method>
+    <signal name="InterfacesAdded">
+      <arg name="object" type="o"/>
+      <arg name="interfaces" type="a{{sa{{sv}}}}"/>
+    </signal>
+    <signal name="InterfacesRemoved">
+      <arg name="object" type="o"/>
+      <arg name="interfaces" type="as"/>
+    </signal>
+  </interface>
+</node>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Signatures of the arguments and of the answer."""
+
+    takes: str
+    gives: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One interface. Signals and properties have a signature each."""
+
+    name: str
+    methods: dict[str, Method]
+    signals: dict[str, str]
+    properties: dict[str, str]
+    element: ElementTree.Element
+    """As introspection shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """All interfaces by name, the standard ones included."""
+
+    interfaces: dict[str, Interface]
+
+
+def load() -> Contract:
+    """The contract of this version of hbd. Raises EdgeError if its file is missing or broken."""
+    return parse(find().read_text(encoding="utf-8"))
+
+
+def find() -> Path:
+    """Beside this module when installed, in `dbus/` in a checkout. Raises EdgeError."""
+    here = Path(__file__).parent
+    places = (here / f"{BUS_NAME}.xml", here.parent.parent / "dbus" / f"{BUS_NAME}.xml")
+    for place in places:
+        if place.is_file():
+            return place
+    raise EdgeError(f"{places[0]} is missing: hbd is not completely installed")
+
+
+def parse(text: str) -> Contract:
+    """Raises EdgeError if the text is no introspection XML."""
+    try:
+        roots = [ElementTree.fromstring(xml) for xml in (_STANDARD, text)]
+        found = [_interface(element) for root in roots for element in root.iterfind("interface")]
+    except (ElementTree.ParseError, KeyError) as error:
+        raise EdgeError(f"the D-Bus contract cannot be read: {error}") from error
+    return Contract({interface.name: interface for interface in found})
+
+
+def _interface(element: ElementTree.Element) -> Interface:
+    return Interface(
+        element.attrib["name"],
+        {method.attrib["name"]: _method(method) for method in element.iterfind("method")},
+        {signal.attrib["name"]: _signature(signal.iterfind("arg")) for signal in element.iterfind("signal")},
+        {held.attrib["name"]: held.attrib["type"] for held in element.iterfind("property")},
+        element,
+    )
+
+
+def _method(element: ElementTree.Element) -> Method:
+    args = element.findall("arg")
+    takes = [arg for arg in args if arg.get("direction", "in") == "in"]
+    gives = [arg for arg in args if arg.get("direction", "in") == "out"]
+    return Method(_signature(takes), _signature(gives))
+
+
+def _signature(args: Iterable[ElementTree.Element]) -> str:
+    return "".join(arg.attrib["type"] for arg in args)
+
+
+DOCTYPE = (
+    '<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"\n'
+    ' "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">\n'
+)
+
+
+def describe(interfaces: Iterable[Interface], children: Iterable[str]) -> str:
+    """Introspection XML of an object with these interfaces and child elements."""
+    node = ElementTree.Element("node")
+    # Copies: indent() writes into the elements, and the contract's are shared.
+    node.extend(copy.deepcopy(interface.element) for interface in interfaces)
+    for child in children:
+        ElementTree.SubElement(node, "node", name=child)
+    ElementTree.indent(node)
+    return DOCTYPE + ElementTree.tostring(node, encoding="unicode") + "\n"

@@ -1,0 +1,72 @@
+"""The methods of org.linux_ha.Heartbeat1: arguments into a command, its answer into a reply.
+
+A method that changes something returns as soon as the core has answered, as a systemd job
+does: a stop may take minutes, a D-Bus call may not. Progress is Cluster.Transition, its end
+the signal TransitionFinished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from hbd.bus.projection import Property
+from hbd.core.events import Command, Scope, Standby, Takeover
+from hbd.core.views import ClusterView, GroupView, ResourceView
+from hbd.errors import HbdError
+
+Ask = Callable[[Command], Awaitable[int]]
+"""Puts a command to the core; the transition to watch, 0 if there was nothing to do. Raises Refused."""
+Reload = Callable[[], Awaitable[None]]
+"""Does what SIGHUP does; raises HbdError with every finding if the new configuration is wrong."""
+
+
+class InvalidArgument(HbdError):  # noqa: N818 — the caller's mistake, not a fault
+    """An argument of the right type with a value that means nothing; the text lists what does."""
+
+
+def parse_scope(which: str) -> Scope:
+    """`all`, `local`, `foreign` or `failback`. Raises InvalidArgument."""
+    for scope in Scope:
+        if scope.value == which:
+            return scope
+    known = ", ".join(scope.value for scope in Scope)
+    raise InvalidArgument(f"'{which}' names no groups; write one of {known}")
+
+
+async def standby(ask: Ask, which: str) -> int:
+    """Begin to hand groups over; the transition. Raises InvalidArgument, Refused."""
+    return await ask(Standby(parse_scope(which)))
+
+
+async def takeover(ask: Ask, which: str) -> int:
+    """Begin to ask the peer for groups; the transition. Raises InvalidArgument, Refused."""
+    return await ask(Takeover(parse_scope(which)))
+
+
+def statistics(view: ClusterView) -> dict[str, Property]:
+    """GetStatistics: counters by name."""
+    return {name: ("t", count) for name, count in view.statistics}
+
+
+def why(group: GroupView) -> list[dict[str, Property]]:
+    """Group.Why: first the group with the reason for its state, then its resources in order."""
+    return [
+        {
+            "What": ("s", "group"),
+            "Name": ("s", group.name),
+            "State": ("s", group.state.value),
+            "Owner": ("s", group.owner),
+            "PreferredNode": ("s", group.preferred_node),
+            "Reason": ("s", group.reason),
+        },
+        *(_why_resource(resource) for resource in group.resources),
+    ]
+
+
+def _why_resource(resource: ResourceView) -> dict[str, Property]:
+    return {
+        "What": ("s", "resource"),
+        "Name": ("s", resource.spec.name),
+        "State": ("s", resource.state.value),
+        "Reason": ("s", resource.last_error),
+    }
