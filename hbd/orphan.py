@@ -20,6 +20,8 @@ from typing import Any
 from hbd.stale import held_addresses, run_dir, take_off
 
 ERROR, WARNING, INFO = 3, 4, 6
+NOT_LOADED = 5
+"""Exit status of `systemctl stop` (LSB: program is not installed)."""
 
 
 def main() -> int:
@@ -75,9 +77,9 @@ def stop_units(group: dict[str, Any], addresses_left: bool) -> bool:
 
 
 def stop(unit: str) -> bool:
-    """Stop a unit and wait for it."""
+    """Stop a unit and wait for it. A unit that is not loaded does not run."""
     done = subprocess.run(["systemctl", "stop", "--", unit], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    if done.returncode not in (0, NOT_LOADED):
         say(ERROR, f"cannot stop {unit}: {done.stderr.strip() or f'systemctl ended with {done.returncode}'}")
         return False
     say(INFO, f"{unit} stopped")

@@ -24,6 +24,7 @@ import threading
 import uuid as uuids
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,16 @@ class StateDir:
     def _next_generation(self, hbgenmethod: str, wall_s: int, notes: list[Log]) -> int:
         stored: list[int] = []
         for path in (self._path / "generation", self._legacy / "hb_generation"):
-            text = _read(path)
-            if text is None:
+            content = _read(path)
+            if content is None:
                 continue
             try:
-                stored.append(_generation(text))
+                stored.append(_generation(content))
             except ValueError:
                 # 3.0.6 counts from 1 again here, and is a replay attacker to its peers from then on.
                 stored.append(wall_s)
-                notes.append(Log(Level.WARN, Kind.GENERIC, f"{path} is unreadable: going on from the time of day"))
+                text = f"{path} is unreadable: going on from the time of day"
+                notes.append(Log(Level.WARN, Kind.GENERIC, text))
         if not stored:
             first = wall_s + 1
             notes.append(Log(Level.WARN, Kind.GENERIC, f"No Previous generation - starting at {first}"))
@@ -177,7 +179,7 @@ class Store:
     def store(self, effect: StoreHeld | StoreGeneration | StorePeers) -> None:
         """Called by the driver."""
         if isinstance(effect, StoreHeld):
-            self._attempt("held", lambda: self._run.store_held(effect.groups))
+            self._attempt("held", partial(self._run.store_held, effect.groups))
         else:
             self._queue.put(effect)
 
@@ -190,9 +192,9 @@ class Store:
         while (effect := self._queue.get()) is not None:
             match effect:
                 case StoreGeneration(generation):
-                    self._attempt("generation", lambda g=generation: self._state.store_generation(g))
+                    self._attempt("generation", partial(self._state.store_generation, generation))
                 case StorePeers(peers):
-                    self._attempt("hostcache", lambda p=peers: self._state.store_peers(p))
+                    self._attempt("hostcache", partial(self._state.store_peers, peers))
 
     def _attempt(self, what: str, write: Callable[[], None]) -> None:
         try:
@@ -283,9 +285,9 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _generation(text: bytes) -> int:
+def _generation(content: bytes) -> int:
     """Raises ValueError."""
-    number = int(text.decode("ascii"))
+    number = int(content.decode("ascii"))
     if not 0 <= number < HIGHEST_GENERATION:
         raise ValueError(number)
     return number

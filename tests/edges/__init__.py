@@ -1,0 +1,1 @@
+"""The edges against the real thing."""
