@@ -137,6 +137,8 @@ class AddressResource:
     interface: str | None = None
     label: str | None = None
     broadcast: str | None = None
+    alias_label: bool = False
+    """Whether a free label of the form `eth0:0` is to be chosen at start (IPaddr; not IPaddr2)."""
 
     @property
     def identity(self) -> str:

@@ -1,0 +1,55 @@
+"""What ha.cf has said so far: the draft its readers fill, and the value that comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hbd.config.directives import Draft
+from hbd.config.findings import Word
+from hbd.config.model import AutoFailback, Client, MediumSpec, MsgFormat, Timing
+
+DEFAULT_PORT = 694
+"""IANA's ha-cluster; 3.0.6 uses it where /etc/services does not know `ha-cluster`."""
+DEFAULT_BAUD = 19200
+
+MAX_NODES = 100
+"""3.0.6's table of nodes and ping nodes together."""
+MAX_MEDIA = 64
+
+
+@dataclass(slots=True)
+class HaCfDraft(Draft):
+    """ha.cf while it is read."""
+
+    port: int = DEFAULT_PORT
+    nodes: dict[str, Word] = field(default_factory=dict)
+    ping_nodes: dict[str, Word] = field(default_factory=dict)
+    media: list[tuple[MediumSpec, Word]] = field(default_factory=list)
+    ports: dict[str, int] = field(default_factory=dict)
+    """The port each kind of medium latched with its first medium."""
+    auto_failback: AutoFailback | None = None
+    clients: list[Client] = field(default_factory=list)
+    api_clients: dict[str, Word] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HaCf:
+    """ha.cf, read. Meaningful only if no error was found."""
+
+    nodes: tuple[Word, ...]
+    """Lower case, in file order, each with its place."""
+    media: tuple[MediumSpec, ...]
+    """Those with an effect in this version."""
+    ping_nodes: tuple[str, ...]
+    timing: Timing
+    auto_failback: AutoFailback
+    msgfmt: MsgFormat
+    hopfudge: int
+    realtime: bool
+    rtprio: int | None
+    log_badpack: bool
+    clients: tuple[Client, ...]
+    watchdog: str | None
+    hbgenmethod: str
+    uuidfrom: str
+    parameters: tuple[tuple[str, str], ...]

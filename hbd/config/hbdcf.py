@@ -1,0 +1,38 @@
+"""hbd.cf: what heartbeat 3.0.6 does not know, in the grammar of ha.cf.
+
+It is a file of its own so that ha.cf stays valid for both daemons. It may be
+missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from hbd.config.directives import Directive, Draft, Takes, duration, read
+from hbd.config.findings import Findings, Word, suggestion
+from hbd.config.model import Limits
+
+ROWS: tuple[Directive[Draft], ...] = (
+    Directive("start-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
+    Directive("stop-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
+    Directive("probe-timeout", Takes.ONE, duration(minimum_ms=1), default="10"),
+)
+TABLE = {row.name: row for row in ROWS}
+
+
+def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = ()) -> Limits:
+    """The limits the file sets; what it leaves out has its default."""
+
+    def unknown(name: Word) -> str:
+        if name.text in ha_cf_names:
+            return f"{name.text} belongs in ha.cf; hbd.cf is for what only hbd knows"
+        return f"Illegal directive [{name.text}]{suggestion(name.text, TABLE)}"
+
+    draft = Draft(path, found)
+    read(text, draft, TABLE, unknown)
+    limits = Limits()
+    return Limits(
+        start_ms=draft.numbers.get("start-timeout", limits.start_ms),
+        stop_ms=draft.numbers.get("stop-timeout", limits.stop_ms),
+        probe_ms=draft.numbers.get("probe-timeout", limits.probe_ms),
+    )

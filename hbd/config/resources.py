@@ -1,0 +1,89 @@
+"""One resource of haresources: an address, a systemd unit, or something this version refuses.
+
+The order of the guesses is the contract's: written-out agents, IPv6, unit
+names, what 3.0.6 takes for an IPv4 address, then a bare name, which is a script
+in resource.d before it is a service unit.
+"""
+
+from __future__ import annotations
+
+from hbd.config.addresses import is_ipv6, parse_address, resembles_ipv4
+from hbd.config.findings import Findings, Word, suggestion
+from hbd.config.lookup import Lookup, is_unit_name
+from hbd.config.model import ResourceSpec, UnitResource
+
+_ADDRESS_AGENTS = ("IPaddr", "IPaddr2", "IPv6addr")
+_LATER = "resource scripts and agents come in a later version of hbd"
+
+
+def parse_resource(word: Word, lookup: Lookup, found: Findings) -> ResourceSpec | None:
+    """The resource, or None after its error has been reported."""
+    text = word.text
+    agent, separator, argument = text.partition("::")
+    if agent in _ADDRESS_AGENTS:
+        if not argument:
+            found.error(word, f"{agent} needs an address; write {agent}::192.168.85.3")
+            return None
+        return parse_address(text, word.part(len(agent) + len(separator)), agent, found)
+    if agent.lower() == "ocf" or text.startswith("ocf:"):
+        found.error(word, f"[{text}] is an OCF agent; {_LATER}, use a systemd unit")
+        return None
+    if is_ipv6(text) and not (separator and lookup.script(agent)):
+        return parse_address(text, word, None, found)
+    if separator:
+        _refuse_arguments(word, agent, found)
+        return None
+    if is_unit_name(text):
+        return _unit(word, text, lookup, found)
+    if resembles_ipv4(text):
+        return parse_address(text, word, None, found)
+    return _bare_name(word, lookup, found)
+
+
+def _refuse_arguments(word: Word, agent: str, found: Findings) -> None:
+    if ":" in agent:
+        found.error(word, f"'{word.text}' is not an IPv6 address")
+        return
+    instead = "a .mount unit" if agent == "Filesystem" else "a systemd unit"
+    found.error(word, f"[{agent}] with arguments is a resource script; {_LATER}, use {instead}")
+
+
+def _bare_name(word: Word, lookup: Lookup, found: Findings) -> UnitResource | None:
+    script = lookup.script(word.text)
+    service = f"{word.text}.service"
+    if script is not None:
+        instead = service if is_unit_name(service) and lookup.unit(service) else "a systemd unit"
+        found.error(word, f"[{word.text}] is the script {script}; {_LATER}, write {instead}")
+        return None
+    if is_unit_name(service) and lookup.unit(service):
+        return _unit(word, service, lookup, found)
+    close = suggestion(word.text, (_bare(name) for name in lookup.unit_names()))
+    found.error(word, f"[{word.text}] is neither an address, nor a unit, nor a script in resource.d{close}")
+    return None
+
+
+def _bare(unit: str) -> str:
+    return unit.removesuffix(".service")
+
+
+def _unit(word: Word, name: str, lookup: Lookup, found: Findings) -> UnitResource | None:
+    if name.endswith((".device", ".scope")):
+        found.error(word, f"systemd cannot start {name}: a device or scope comes from elsewhere")
+        return None
+    if "@." in name:
+        found.error(word, f"{name} is a template; name an instance of it, as in {name.replace('@.', '@1.')}")
+        return None
+    unit = lookup.unit(name)
+    if unit is None:
+        found.error(word, f"there is no unit {name} on this machine{suggestion(name, lookup.unit_names())}")
+        return None
+    if unit.masked:
+        found.error(word, f"{unit.name} is masked, systemd will not start it; systemctl unmask {unit.name}")
+        return None
+    if unit.boot is not None:
+        found.warning(
+            word,
+            f"{unit.name} is started at boot ({unit.boot.reason}), so both machines would run it; "
+            f"leave that to hbd: systemctl disable {unit.boot.enabled}",
+        )
+    return UnitResource(word.text, unit.name)
