@@ -1,0 +1,235 @@
+"""Service addresses: on an interface, confirmed by the kernel and announced to the neighbours; or off it.
+
+An address is told by its IP alone: a stop takes it off wherever it is, with whatever prefix, and a start
+that finds it anywhere is done. All changes go through one lock, so that two starts do not choose one
+label, and a forced release comes after a start that was already under way and undoes it.
+
+Removing one address never removes another. The kernel drops the secondary addresses of a subnet with
+its first one, unless promote_secondaries is set (ip-sysctl); it is set for the interface before a
+removal, and where that is forbidden, what went along is put back at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+from hbd.agents.announce import Announcer
+from hbd.agents.base import Post
+from hbd.agents.findif import Tables, find
+from hbd.config.model import AddressResource
+from hbd.core.events import OK, Condition, Outcome, ResourceSeen, Result
+from hbd.errors import EdgeError
+from hbd.netlink import Address, AddressSeen, Link, LinkSeen, Netlink, Notice
+
+log = logging.getLogger(__name__)
+
+SYSCTL = Path("/proc/sys/net/ipv4/conf")
+
+
+class AddressAgent:
+    """Starts, stops, probes and watches addresses over netlink; announces them while permitted."""
+
+    def __init__(self, netlink: Netlink) -> None:
+        self._netlink = netlink
+        self._announcer = Announcer()
+        self._changing = asyncio.Lock()
+        self._started: dict[str, Address] = {}
+        """What this agent started, by IP: announced again when its link comes back."""
+        self._carrier: dict[int, bool] = {}
+        self._end = netlink.listen(self._follow_links)
+
+    def permit(self, until_ms: int) -> None:
+        """Announcements may be sent until then (CLOCK_BOOTTIME); 0 forbids at once."""
+        self._announcer.permit(until_ms)
+
+    def close(self) -> None:
+        """Stop announcing; addresses stay as they are."""
+        self._end()
+        self._announcer.close()
+
+    # ------------------------------------------------------------ the Agent protocol
+
+    async def start(self, resource: AddressResource) -> Outcome:
+        """Put it on its interface and announce it. OK only when the kernel shows it there."""
+        try:
+            async with self._changing:
+                address, link = await self._put_on(resource)
+                self._started[resource.ip] = address
+                self._announcer.begin(resource.ip, link, address.label)
+        except EdgeError as why:
+            return Outcome(Result.FAILED, str(why))
+        if not (link.up and link.carrier):
+            log.warning("%s is on %s, which is down: nobody can reach it there", resource.ip, link.name)
+        return OK
+
+    async def stop(self, resource: AddressResource, leaving: bool) -> Outcome:
+        """Take it off every interface. OK only when the kernel no longer shows it."""
+        return await self.drop((resource,))
+
+    async def probe(self, resource: AddressResource) -> Condition:
+        """Whether the kernel shows it on any interface."""
+        try:
+            found = _having({resource.ip}, await self._netlink.addresses(_version(resource)))
+        except EdgeError:
+            return Condition.UNKNOWN
+        return Condition.RUNNING if any(not address.refused for address in found) else Condition.STOPPED
+
+    def watch(self, resource: AddressResource, post: Post) -> AddressWatch:
+        """Post its condition once, and then whenever the kernel's notices show that it changed."""
+        return AddressWatch(self, self._netlink, resource, post)
+
+    # ------------------------------------------------------------ addresses only
+
+    async def drop(self, resources: Sequence[AddressResource]) -> Outcome:
+        """Forced release: announcements end before anything else, then all are taken off in one batch."""
+        ips = {resource.ip for resource in resources}
+        self._hush(ips)
+        try:
+            async with self._changing:
+                self._hush(ips)  # A start that held the lock has begun to announce meanwhile.
+                await self._take_off(ips)
+        except EdgeError as why:
+            return Outcome(Result.FAILED, str(why))
+        return OK
+
+    async def announce(self, resource: AddressResource) -> Outcome:
+        """Announce a started address from the beginning."""
+        try:
+            async with self._changing:
+                found = _having({resource.ip}, await self._netlink.addresses(_version(resource)))
+                links = {link.index: link for link in await self._netlink.links()}
+                for address in found:
+                    if (link := links.get(address.index)) is not None and not link.loopback:
+                        self._announcer.begin(resource.ip, link, address.label)
+                        return OK
+        except EdgeError as why:
+            return Outcome(Result.FAILED, str(why))
+        return Outcome(Result.FAILED, f"{resource.ip} is on no interface, so it was not announced")
+
+    def _hush(self, ips: Iterable[str]) -> None:
+        for ip in ips:
+            self._announcer.forget(ip)
+            self._started.pop(ip, None)
+
+    # ------------------------------------------------------------ inside the lock
+
+    async def _put_on(self, resource: AddressResource) -> tuple[Address, Link]:
+        netlink = self._netlink
+        version = _version(resource)
+        links, addresses = await netlink.links(), await netlink.addresses(version)
+        there = _having({resource.ip}, addresses)
+        # A copy that lost duplicate address detection is shown for ever and never used.
+        await netlink.delete([address for address in there if address.refused])
+        for address in there:
+            link = next((link for link in links if link.index == address.index), None)
+            if link is not None and not address.refused:
+                return address, link
+        wish, link = find(resource, Tables(links, addresses, await netlink.routes(version)))
+        return await netlink.add(wish), link
+
+    async def _take_off(self, ips: set[str]) -> None:
+        before = await self._netlink.addresses()
+        ours = _having(ips, before)
+        if not ours:
+            return
+        endangered = _endangered(ours, before)
+        if endangered:
+            await self._promote(endangered)
+        await self._netlink.delete(ours)
+        after = await self._netlink.addresses()
+        if left := sorted({address.ip for address in _having(ips, after)}):
+            raise EdgeError(f"Still there after its removal: {', '.join(left)}; see `ip address`")
+        lost = {address.place for address in endangered} - {address.place for address in after}
+        for address in endangered:
+            if address.place in lost:
+                log.warning("%s went away with another address of its subnet; put back", address.ip)
+                await self._netlink.add(replace(address, flags=0))
+
+    async def _promote(self, endangered: Sequence[Address]) -> None:
+        names = {link.index: link.name for link in await self._netlink.links()}
+        for index in dict.fromkeys(address.index for address in endangered):
+            try:
+                _set_promotion(names[index])
+            except (KeyError, OSError) as why:
+                log.warning("promote_secondaries cannot be set (%s); what goes along is put back", why)
+
+    # ------------------------------------------------------------ links
+
+    def _follow_links(self, notice: Notice) -> None:
+        """A link that comes back may end at another switch, which knows nothing yet."""
+        match notice:
+            case LinkSeen(link, present):
+                usable = present and link.up and link.carrier
+                if usable and self._carrier.get(link.index) is False:
+                    for ip, address in self._started.items():
+                        if address.index == link.index:
+                            self._announcer.begin(ip, link, address.label)
+                self._carrier[link.index] = usable
+            case _:
+                pass
+
+
+class AddressWatch:
+    """Looks at the kernel's table after each notice about an address, and posts what is so *then*.
+
+    A notice may be older than our own last change, and an address may be gone for the moment between
+    its loss and its return (see the module's text), so the notices themselves decide nothing.
+    """
+
+    def __init__(self, agent: AddressAgent, netlink: Netlink, resource: AddressResource, post: Post) -> None:
+        self._agent = agent
+        self._resource = resource
+        self._post = post
+        self._last: Condition | None = None
+        self._noticed = asyncio.Event()
+        self._noticed.set()
+        self._end = netlink.listen(self._hear)
+        self._looking = asyncio.create_task(self._look(), name=f"watch {resource.ip}")
+
+    def cancel(self) -> None:
+        """Post nothing more."""
+        self._end()
+        self._looking.cancel()
+
+    def _hear(self, notice: Notice) -> None:
+        if isinstance(notice, AddressSeen) and notice.address.ip == self._resource.ip:
+            self._noticed.set()
+
+    async def _look(self) -> None:
+        while True:
+            await self._noticed.wait()
+            self._noticed.clear()
+            now = await self._agent.probe(self._resource)
+            if now not in (self._last, Condition.UNKNOWN):
+                self._last = now
+                self._post(ResourceSeen(self._resource, now))
+
+
+def _version(resource: AddressResource) -> int:
+    return ip_address(resource.ip).version
+
+
+def _having(ips: set[str], addresses: Iterable[Address]) -> list[Address]:
+    return [address for address in addresses if address.ip in ips]
+
+
+def _endangered(ours: Sequence[Address], present: Sequence[Address]) -> list[Address]:
+    """The others that the kernel would drop along: secondaries behind a first address of ours."""
+    leaders = {(address.index, address.network) for address in ours if not address.secondary}
+    return [
+        address
+        for address in present
+        if address.secondary and (address.index, address.network) in leaders and address not in ours
+    ]
+
+
+def _set_promotion(interface: str) -> None:
+    """Have the kernel keep an interface's other addresses. Raises OSError."""
+    switch = SYSCTL / interface / "promote_secondaries"
+    if "1" not in (switch.read_text().strip(), (SYSCTL / "all/promote_secondaries").read_text().strip()):
+        switch.write_text("1\n")

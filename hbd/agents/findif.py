@@ -1,0 +1,122 @@
+"""Which interface, prefix and broadcast a service address gets: pure, from the kernel's tables.
+
+What haresources leaves open, the routing table decides, never the class of the address: the longest
+prefix, then the lowest metric, then the first. The default route says where an address would go, but
+not how large its subnet is, so it never serves without a netmask.
+Facts: findif of heartbeat 3.0.6 (`No route to`, `Cannot use default route w/o netmask`), with the
+shortest-prefix accident of its hexadecimal comparison left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from hbd.config.model import AddressResource
+from hbd.errors import EdgeError
+from hbd.netlink import Address, Link, Network, Route
+
+LABEL_BYTES = 15
+"""IFNAMSIZ less its final zero: the kernel refuses a longer label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the kernel has now."""
+
+    links: Sequence[Link]
+    addresses: Sequence[Address]
+    routes: Sequence[Route]
+
+
+def find(resource: AddressResource, tables: Tables) -> tuple[Address, Link]:
+    """The address to add, and its interface. Raises EdgeError with what the operator can do."""
+    if resource.interface is not None:
+        link = _named(resource.interface, resource, tables)
+        prefix = resource.prefix or _prefix_on(link, resource, tables)
+    elif ip_address(resource.ip).is_loopback:
+        link = next(link for link in tables.links if link.loopback)
+        prefix = resource.prefix or (8 if "." in resource.ip else 128)
+    else:
+        route = _best(resource, tables)
+        link = _indexed(route.index, resource, tables)
+        prefix = resource.prefix or _prefix_of(route, resource)
+    version = ip_address(resource.ip).version
+    wish = Address(
+        ip=resource.ip,
+        prefix=prefix,
+        index=link.index,
+        label=_label(resource, link, tables) if version == 4 else None,
+        broadcast=resource.broadcast or broadcast(resource.ip, prefix) if version == 4 else None,
+    )
+    return wish, link
+
+
+def broadcast(ip: str, prefix: int) -> str | None:
+    """The highest address of the subnet; None where there is none (/31 and /32)."""
+    return str(ip_network(f"{ip}/{prefix}", strict=False).broadcast_address) if prefix < 31 else None
+
+
+def free_label(interface: str, addresses: Sequence[Address]) -> str | None:
+    """`eth0:N` with the first free N, or None if it would be too long for the kernel."""
+    taken = {address.label for address in addresses}
+    number = 0
+    while (label := f"{interface}:{number}") in taken:
+        number += 1
+    return label if len(label.encode()) <= LABEL_BYTES else None
+
+
+def _label(resource: AddressResource, link: Link, tables: Tables) -> str | None:
+    if resource.label is not None:
+        return resource.label if len(resource.label.encode()) <= LABEL_BYTES else None
+    return free_label(link.name, tables.addresses) if resource.alias_label else None
+
+
+def _named(name: str, resource: AddressResource, tables: Tables) -> Link:
+    for link in tables.links:
+        if link.name == name:
+            return link
+    raise EdgeError(f"There is no interface {name} for {resource.ip}; see `ip link`")
+
+
+def _indexed(index: int, resource: AddressResource, tables: Tables) -> Link:
+    for link in tables.links:
+        if link.index == index:
+            return link
+    raise EdgeError(f"The interface of the route to {resource.ip} has just vanished; see `ip link`")
+
+
+def _best(resource: AddressResource, tables: Tables) -> Route:
+    """min() keeps the first of equals, which is the rule."""
+    matching = [route for route in tables.routes if _contains(route.network, resource.ip)]
+    if not matching:
+        raise EdgeError(
+            f"No route to {resource.ip}: add one, or write {resource.ip}/NETMASK/INTERFACE in haresources"
+        )
+    return min(matching, key=lambda route: (-route.network.prefixlen, route.metric))
+
+
+def _prefix_of(route: Route, resource: AddressResource) -> int:
+    if route.network.prefixlen == 0:
+        raise EdgeError(
+            f"Cannot use default route w/o netmask [{resource.ip}]: "
+            f"write {resource.ip}/NETMASK in haresources, or add a route to its subnet"
+        )
+    return route.network.prefixlen
+
+
+def _prefix_on(link: Link, resource: AddressResource, tables: Tables) -> int:
+    networks = [route.network for route in tables.routes if route.index == link.index]
+    networks += [address.network for address in tables.addresses if address.index == link.index]
+    fitting = [net.prefixlen for net in networks if net.prefixlen > 0 and _contains(net, resource.ip)]
+    if not fitting:
+        raise EdgeError(
+            f"No subnet of {link.name} contains {resource.ip}: "
+            f"write {resource.ip}/NETMASK/{link.name} in haresources"
+        )
+    return max(fitting)
+
+
+def _contains(network: Network, ip: str) -> bool:
+    return ip_address(ip) in network

@@ -1,0 +1,328 @@
+"""Heartbeats over UDP: `bcast` and `ucast`.
+
+Media of one interface and port share one receiving socket (`Receivers`), because the kernel gives a
+datagram to only one of several sockets with the same port. So each datagram reaches the core once.
+It is posted under the medium whose target sent it; else under the first opened there.
+
+Sockets are bound to the device, the source port is ephemeral and not looked at. Facts: heartbeat 3.0.6's
+bcast and ucast, as seen on the wire and in `ss`; socket(7), ip(7), netdevice(7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import socket
+import struct
+import threading
+from ipaddress import AddressValueError, IPv4Address
+
+from hbd.config.model import Bcast, Ucast
+from hbd.core.events import DatagramReceived, LinkFailed, LinkOpened
+from hbd.media.base import Post
+
+DRAIN = 256
+"""Datagrams read per wake-up. Enough that after a stall waiting heartbeats are heard before a timer
+declares their sender dead, and bounded so that a flood cannot keep the loop for itself."""
+BUFFER_BYTES = 65536
+"""Above the largest UDP payload over IPv4: nothing can arrive cut off. Too long is for the core to judge."""
+LOW_DELAY = 0x10
+"""IP_TOS of ucast (3.0.6: IPTOS_LOWDELAY)."""
+LINK_IS_GONE = frozenset(
+    {errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EBADF}
+)
+"""Errors of a send after which a retry on the same socket is no use; others lose this datagram only."""
+SIOCGIFFLAGS, SIOCGIFBRDADDR, SIOCGIFNETMASK, SIOCGIFADDR = 0x8913, 0x8919, 0x891B, 0x8915
+IFF_UP = 0x1
+
+
+class Receivers:
+    """The receiving sockets of one daemon, shared by interface and port."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int], _Receiver] = {}
+
+    def join(self, medium: UdpMedium) -> None:
+        """Have what arrives for this medium posted. Raises OSError."""
+        key = (medium.spec.interface, medium.spec.port)
+        receiver = self._open.get(key)
+        if receiver is None:
+            receiver = self._open[key] = _Receiver(*key)
+        receiver.media.append(medium)
+
+    def leave(self, medium: UdpMedium) -> None:
+        """Post nothing more for it; the last one closes the socket."""
+        key = (medium.spec.interface, medium.spec.port)
+        receiver = self._open.get(key)
+        if receiver is None or medium not in receiver.media:
+            return
+        receiver.media.remove(medium)
+        if not receiver.media:
+            receiver.close()
+            del self._open[key]
+
+
+class _Receiver:
+    """One socket on 0.0.0.0:port of one interface.
+
+    SO_REUSEADDR, and not 3.0.6's SO_REUSEPORT: with the latter, a predecessor that hangs would still get
+    its share of our heartbeats; with the former the newest socket gets all of them.
+    """
+
+    def __init__(self, interface: str, port: int) -> None:
+        self.media: list[UdpMedium] = []
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._socket = _socket(interface)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind(("0.0.0.0", port))
+        except OSError as why:
+            self._socket.close()
+            text = f"cannot receive on UDP port {port} of {interface}: {why.strerror}"
+            raise OSError(why.errno, text) from why
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._drain)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _drain(self) -> None:
+        receive, buffer, view = self._socket.recvfrom_into, self._buffer, self._view
+        for _ in range(DRAIN):
+            if not self.media:  # A posted datagram had the last one closed.
+                return
+            try:
+                length, sender = receive(buffer)
+            except BlockingIOError:
+                return
+            except OSError as why:
+                if why.errno in LINK_IS_GONE:
+                    for medium in tuple(self.media):
+                        medium.fail(why)
+                    return
+                continue  # An error report for an earlier datagram; reading it has cleared it.
+            self._medium_for(sender[0]).receive(bytes(view[:length]))
+
+    def _medium_for(self, sender: str) -> UdpMedium:
+        for medium in self.media:
+            if medium.destination == sender:
+                return medium
+        return self.media[0]
+
+
+class UdpMedium:
+    """What bcast and ucast have in common: a sending socket, a share in a receiving one, and failing once."""
+
+    spec: Bcast | Ucast
+
+    def __init__(self, receivers: Receivers) -> None:
+        self._receivers = receivers
+        self._post: Post | None = None
+        self._sender: socket.socket | None = None
+        self._to: tuple[str, int] = ("", 0)
+        self.dropped = 0
+        """Datagrams the kernel did not take (queue full, no memory, too long, filtered)."""
+
+    @property
+    def destination(self) -> str:
+        """The address sent to; empty while closed."""
+        return self._to[0]
+
+    def describe(self) -> str:
+        """What 3.0.6 logs when it has opened it."""
+        raise NotImplementedError
+
+    def open(self, post: Post) -> None:
+        """Begin; post LinkOpened. Raises OSError if the interface is missing, down or without an address."""
+        assert self._post is None, "opened twice"
+        _check_up(self.spec.interface)
+        self._open(post, self._destination())
+
+    def send(self, payload: bytes) -> None:
+        """Send one datagram now, or drop and count it. A link that is gone is posted once."""
+        if self._sender is None:
+            return
+        try:
+            self._sender.sendto(payload, self._to)
+        except OSError as why:
+            if why.errno in LINK_IS_GONE:
+                self.fail(why)
+            else:
+                self.dropped += 1
+
+    def close(self) -> None:
+        """Close; nothing is posted afterwards."""
+        self._post = None
+        self._to = ("", 0)
+        self._receivers.leave(self)
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+
+    def receive(self, payload: bytes) -> None:
+        """Hand a datagram to the core."""
+        if self._post is not None:
+            self._post(DatagramReceived(self.spec, payload))
+
+    def fail(self, why: OSError) -> None:
+        """Close, and tell the core once."""
+        post = self._post
+        self.close()
+        if post is not None:
+            post(LinkFailed(self.spec, f"{self.spec.interface}: {why.strerror or why}"))
+
+    def _open(self, post: Post, destination: str) -> None:
+        sender = _socket(self.spec.interface)
+        try:
+            self._prepare(sender)
+            self._receivers.join(self)
+        except OSError:
+            sender.close()
+            raise
+        self._sender, self._post, self._to = sender, post, (destination, self.spec.port)
+        post(LinkOpened(self.spec))
+
+    def _destination(self) -> str:
+        raise NotImplementedError
+
+    def _prepare(self, sender: socket.socket) -> None:
+        raise NotImplementedError
+
+
+class BcastMedium(UdpMedium):
+    """`bcast eth1`: to the broadcast address which the interface has when it is opened."""
+
+    def __init__(self, spec: Bcast, receivers: Receivers) -> None:
+        super().__init__(receivers)
+        self.spec = spec
+
+    def describe(self) -> str:
+        """What 3.0.6 logs when it has opened it."""
+        port = self.spec.port
+        return f"UDP Broadcast heartbeat started on port {port} ({port}) interface {self.spec.interface}"
+
+    def _destination(self) -> str:
+        return broadcast_address(self.spec.interface)
+
+    def _prepare(self, sender: socket.socket) -> None:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
+
+
+class UcastMedium(UdpMedium):
+    """`ucast eth0 10.0.0.2`: to one address, or to a name that is looked up in a thread at each opening."""
+
+    def __init__(self, spec: Ucast, receivers: Receivers) -> None:
+        super().__init__(receivers)
+        self.spec: Ucast = spec
+        self._lookup = 0
+
+    def describe(self) -> str:
+        """What 3.0.6 logs when it has opened it."""
+        spec = self.spec
+        return f"ucast: started on port {spec.port} interface {spec.interface} to {spec.target}"
+
+    def open(self, post: Post) -> None:
+        """Begin; post LinkOpened, or LinkFailed if a name cannot be resolved. Raises OSError."""
+        try:
+            IPv4Address(self.spec.target)
+        except AddressValueError:
+            _check_up(self.spec.interface)
+            self._resolve(post)
+        else:
+            super().open(post)
+
+    def close(self) -> None:
+        """Close; nothing is posted afterwards."""
+        self._lookup += 1  # An answer under way belongs to nobody now.
+        super().close()
+
+    def _destination(self) -> str:
+        return self.spec.target
+
+    def _prepare(self, sender: socket.socket) -> None:
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, LOW_DELAY)
+
+    def _resolve(self, post: Post) -> None:
+        """In a thread of its own: a silent name server may take a minute, and must not hold up our end."""
+        self._lookup += 1
+        lookup, loop, target = self._lookup, asyncio.get_running_loop(), self.spec.target
+
+        def answer(destination: str | OSError) -> None:
+            if lookup != self._lookup:
+                return
+            try:
+                if isinstance(destination, OSError):
+                    raise destination
+                self._open(post, destination)
+            except OSError as why:
+                post(LinkFailed(self.spec, f"{target}: {why.strerror or why}"))
+
+        def look_up() -> None:
+            found: str | OSError
+            try:
+                found = str(socket.getaddrinfo(target, None, socket.AF_INET, socket.SOCK_DGRAM)[0][4][0])
+            except OSError as why:
+                found = why
+            try:
+                loop.call_soon_threadsafe(answer, found)
+            except RuntimeError:
+                pass  # The loop has ended: nobody waits for the answer.
+
+        threading.Thread(target=look_up, name=f"resolve {target}", daemon=True).start()
+
+
+def _socket(interface: str) -> socket.socket:
+    """A non-blocking UDP socket bound to the device. Raises OSError that names it."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+    except OSError as why:
+        made.close()
+        raise OSError(why.errno, f"cannot use interface {interface}: {why.strerror}") from why
+    return made
+
+
+def _check_up(interface: str) -> None:
+    """Raises OSError unless the interface exists and is up."""
+    flags = struct.unpack_from("=H", _ask(interface, SIOCGIFFLAGS))[0]
+    if not flags & IFF_UP:
+        raise OSError(errno.ENETDOWN, f"interface {interface} is down")
+
+
+def broadcast_address(interface: str) -> str:
+    """The broadcast address of an interface. Raises OSError if it has no IPv4 address.
+
+    Where none was set (`ip address add` without `broadcast +`) it is the highest address of the subnet;
+    3.0.6 would send to 0.0.0.0, which is this machine itself.
+    """
+    shown = _ipv4(interface, SIOCGIFBRDADDR)
+    if shown != IPv4Address(0):
+        return str(shown)
+    address, mask = _ipv4(interface, SIOCGIFADDR), _ipv4(interface, SIOCGIFNETMASK)
+    return str(IPv4Address(int(address) | ~int(mask) & 0xFFFFFFFF))
+
+
+def _ipv4(interface: str, question: int) -> IPv4Address:
+    """From a struct sockaddr_in: family and port, then the address."""
+    return IPv4Address(_ask(interface, question)[4:8])
+
+
+def _ask(interface: str, question: int) -> bytes:
+    """One ioctl about an interface: what follows its name in struct ifreq."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        request = struct.pack("16s24x", interface.encode())
+        try:
+            return fcntl.ioctl(asking, question, request)[16:]
+        except OSError as why:
+            match why.errno:
+                case errno.ENODEV:
+                    text = f"there is no interface {interface}"
+                case errno.EADDRNOTAVAIL:
+                    text = f"interface {interface} has no IPv4 address"
+                case _:
+                    text = f"interface {interface}: {why.strerror}"
+            raise OSError(why.errno, text) from why
