@@ -6,6 +6,8 @@ administrator who can read a unit's object path can read ours.
 
 from __future__ import annotations
 
+import re
+
 BUS_NAME = "org.linux_ha.Heartbeat1"
 ROOT = "/org/linux_ha/Heartbeat1"
 
@@ -36,6 +38,25 @@ def escape(label: str) -> str:
         chr(byte) if byte in _LETTERS or (index and byte in _DIGITS) else f"_{byte:02x}"
         for index, byte in enumerate(label.encode(errors="surrogateescape"))
     )
+
+
+def unescape(element: str) -> str:
+    """The text that `escape` was given."""
+    if element == "_":
+        return ""
+    plain = re.sub(r"_([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), element)
+    return plain.encode("latin-1").decode(errors="replace")
+
+
+def describe(path: str) -> str:
+    """What an object of ours is, in words: `cluster`, `node linuxha2`, `link linuxha2:eth1`."""
+    kind, _, rest = path.removeprefix(ROOT).lstrip("/").partition("/")
+    if not rest:
+        return kind or "cluster"
+    if kind == "resource":
+        group, _, position = rest.rpartition("_")
+        return f"resource {position} of group {unescape(group)}"
+    return f"{kind} {':'.join(unescape(element) for element in rest.split('/'))}"
 
 
 def node_path(node: str) -> str:

@@ -1,0 +1,106 @@
+"""hbctl's end of the bus: what it reads of the daemon, asks of it, and hears from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from hbd.bus import names
+from hbd.ctl.snapshot import Snapshot, snapshot
+from hbd.dbusio import BROKER, CALL_TIMEOUT_S, DISCONNECTED, Bus, BusError, Message, NoAnswer, unwrap
+from hbd.errors import HbdError
+
+NOBODY = frozenset({
+    DISCONNECTED,
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+})
+"""Error names that mean that nobody serves our name."""
+
+UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
+
+RELOAD_TIMEOUT_S = 60.0
+
+
+class NotRunning(HbdError):  # noqa: N818 — a state of the daemon
+    """There is no daemon to talk to; the text has the remedy."""
+
+
+class Daemon:
+    """The hbd of this machine. Every method raises NotRunning if there is none, else BusError."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    @classmethod
+    async def find(cls) -> Daemon:
+        """A connection to the system bus, whether hbd is on it or not."""
+        try:
+            return cls(await Bus.connect())
+        except BusError as error:
+            raise NotRunning(f"the system bus cannot be reached, so hbd cannot be asked ({error})") from error
+
+    async def read(self) -> Snapshot:
+        """Everything it shows. Raises HbdError if it is of another version."""
+        cluster, managed = await asyncio.gather(
+            self._call(names.ROOT, "org.freedesktop.DBus.Properties", "GetAll", "s", names.CLUSTER),
+            self._call(names.ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"),
+        )
+        return snapshot(cluster[0], managed[0])
+
+    async def handover(self, member: str, which: str) -> int:
+        """Standby or Takeover; the transition it began, 0 if there was nothing to do."""
+        (transition,) = await self._call(names.ROOT, names.CLUSTER, member, "s", which)
+        return int(transition)
+
+    async def reload(self) -> None:
+        """Have the configuration read again."""
+        await self._call(names.ROOT, names.CLUSTER, "Reload", timeout_s=RELOAD_TIMEOUT_S)
+
+    async def why(self, group: str) -> list[dict[str, Any]] | None:
+        """Group.Why, or None if it has no such group."""
+        try:
+            (entries,) = await self._call(names.group_path(group), names.GROUP, "Why")
+        except BusError as error:
+            if error.name == UNKNOWN_OBJECT:
+                return None
+            raise
+        return list(entries)
+
+    async def follow(self, heard: Callable[[Message], None], owner: Callable[[str], None]) -> None:
+        """Call `heard` with each of its signals, and `owner` with who has its name (empty: nobody)."""
+
+        def name_changed(signal: Message) -> None:
+            owner(signal.body[2])
+
+        await self._bus.subscribe(heard, sender=names.BUS_NAME, path_namespace=names.ROOT)
+        await self._bus.subscribe(
+            name_changed, sender=BROKER, interface=BROKER, member="NameOwnerChanged", arg0=names.BUS_NAME
+        )
+
+    @property
+    def bus_lost(self) -> asyncio.Future[str]:
+        """Done when the bus itself is gone."""
+        return self._bus.closed
+
+    async def _call(
+        self,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        *body: object,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> list[Any]:
+        try:
+            answer = await self._bus.call(
+                names.BUS_NAME, path, interface, member, signature, body, timeout_s=timeout_s
+            )
+        except BusError as error:
+            if error.name in NOBODY:
+                raise NotRunning("hbd is not running") from error
+            if isinstance(error, NoAnswer):
+                raise NotRunning(f"hbd does not answer ({error})") from error
+            raise
+        return [unwrap(value) for value in answer]

@@ -1,0 +1,185 @@
+"""The verbs of hbctl that talk to the daemon. Each returns the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from typing import Any
+
+from hbd.bus import names
+from hbd.ctl import render
+from hbd.ctl.client import Daemon, NotRunning
+from hbd.dbusio import Message, unwrap
+
+WHOLE, DEGRADED, USAGE = 0, 1, 2
+
+SETTLE_S = 0.05
+"""What changes within this time is shown once."""
+
+CLEAR = "\033[H\033[2J"
+
+
+async def run(args: argparse.Namespace) -> int:
+    """Do what the command line says. Raises NotRunning, BusError."""
+    daemon = await Daemon.find()
+    match args.verb:
+        case "status":
+            return await (watch if args.watch else status)(daemon, args.json)
+        case "standby":
+            return await handover(daemon, "Standby", args.which, args.wait, args.timeout)
+        case "takeover":
+            return await handover(daemon, "Takeover", args.which, args.wait, args.timeout)
+        case "why":
+            return await why(daemon, args.group)
+        case "events":
+            return await events(daemon)
+        case "reload":
+            await daemon.reload()
+            print("the configuration was read again")
+            return WHOLE
+        case _:
+            raise AssertionError(f"no verb {args.verb}")
+
+
+async def status(daemon: Daemon, as_json: bool) -> int:
+    """Show the cluster once."""
+    shown = await daemon.read()
+    print(render.as_json(shown) if as_json else render.as_text(shown))
+    return DEGRADED if render.problems(shown) else WHOLE
+
+
+async def watch(daemon: Daemon, as_json: bool) -> int:
+    """Show the cluster whenever it changes: on a terminal in place, as JSON one line each."""
+    changed = asyncio.Event()
+    await daemon.follow(lambda _: changed.set(), lambda _: changed.set())
+    while True:
+        changed.clear()
+        await _show_now(daemon, as_json)
+        await _first_of(daemon, changed)
+        await asyncio.sleep(SETTLE_S)
+
+
+async def _show_now(daemon: Daemon, as_json: bool) -> None:
+    try:
+        shown = await daemon.read()
+        text = render.as_json(shown, indent=None) if as_json else render.as_text(shown) + "\n"
+    except NotRunning as error:
+        if daemon.bus_lost.done():
+            raise
+        text = "null" if as_json else f"{error}\n"
+    print((CLEAR if sys.stdout.isatty() and not as_json else "") + text, flush=True)
+
+
+async def _first_of(daemon: Daemon, event: asyncio.Event) -> None:
+    """Wait for the event. Raises NotRunning if the bus goes away."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((waiting, daemon.bus_lost), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if daemon.bus_lost.done():
+        raise NotRunning(f"the system bus is gone ({daemon.bus_lost.result()})")
+
+
+# ---------------------------------------------------------------- standby, takeover
+
+
+async def handover(daemon: Daemon, member: str, which: str, wait: bool, timeout_s: float | None) -> int:
+    """Begin a transition, and see it through if wanted."""
+    results: dict[int, str] = {}
+    news = asyncio.Event()
+    gone = False
+
+    def heard(signal: Message) -> None:
+        if signal.member == "TransitionFinished":
+            # It may come before the answer that tells which one is ours.
+            results[signal.body[0]] = signal.body[1]
+            news.set()
+
+    def owner_changed(_: str) -> None:
+        nonlocal gone
+        gone = True
+        news.set()
+
+    if wait:
+        await daemon.follow(heard, owner_changed)
+    transition = await daemon.handover(member, which)
+    if transition == 0:
+        print("nothing to do")
+        return WHOLE
+    print(f"transition {transition} has begun", flush=True)
+    if not wait:
+        return WHOLE
+    try:
+        async with asyncio.timeout(timeout_s):
+            while transition not in results and not gone:
+                news.clear()
+                await _first_of(daemon, news)
+    except TimeoutError:
+        print(f"transition {transition} still goes on after {timeout_s:g} s", file=sys.stderr)
+        return DEGRADED
+    if transition not in results:
+        raise NotRunning(f"hbd left the bus during transition {transition}, whose end is not known")
+    return await _tell_end(daemon, transition, results[transition])
+
+
+async def _tell_end(daemon: Daemon, transition: int, result: str) -> int:
+    if result == "done":
+        print(f"transition {transition} is done")
+        return WHOLE
+    print(f"transition {transition} ended: {result}", file=sys.stderr)
+    shown = await daemon.read()
+    for problem in render.problems(shown):
+        print(f"  {problem}", file=sys.stderr)
+    print(f"  see journalctl -u hbd HBD_TRANSITION={transition}", file=sys.stderr)
+    return DEGRADED
+
+
+# ---------------------------------------------------------------- why, events
+
+
+async def why(daemon: Daemon, group: str) -> int:
+    """Explain one group."""
+    entries = await daemon.why(group)
+    if entries is None:
+        known = [one.name for one in (await daemon.read()).groups]
+        print(f"hbctl: there is no group {group}; there is: {', '.join(known) or 'none'}", file=sys.stderr)
+        return USAGE
+    print(render.reasons(entries))
+    return WHOLE
+
+
+async def events(daemon: Daemon) -> int:
+    """Print each signal as one line, until interrupted."""
+    await daemon.read()  # A daemon that is not there is an error; one that goes later is an event.
+    forever = asyncio.Event()
+    await daemon.follow(
+        lambda signal: _print_event(*_event(signal)),
+        lambda owner: _print_event("hbd", "is on the bus" if owner else "has left the bus"),
+    )
+    await _first_of(daemon, forever)
+    return WHOLE
+
+
+def _print_event(what: str, text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}: {text}", flush=True)
+
+
+def _event(signal: Message) -> tuple[str, str]:
+    match signal.member:
+        case "PropertiesChanged":
+            return names.describe(signal.path), _assignments(unwrap(signal.body[1]))
+        case "InterfacesAdded":
+            return names.describe(signal.body[0]), "is new"
+        case "InterfacesRemoved":
+            return names.describe(signal.body[0]), "is gone"
+        case "TransitionFinished":
+            return f"transition {signal.body[0]}", signal.body[1]
+        case other:
+            return names.describe(signal.path), str(other)
+
+
+def _assignments(properties: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in properties.items())

@@ -1,0 +1,178 @@
+"""hbctl's text and JSON, from hand-written snapshots."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from hbd.bus import contract, names
+from hbd.ctl import render
+from hbd.ctl import snapshot as shots
+from hbd.ctl.snapshot import Cluster, Group, Link, Node, Resource, Snapshot, snake_case
+from hbd.errors import HbdError
+
+GROUP_PATH = names.group_path("192.168.85.3")
+WHOLE = Snapshot(
+    Cluster("linuxha1", "0.1.0", "stable", "local", "on", 7, 0, False, []),
+    [
+        Node("linuxha1", "normal", "active", "local", True),
+        Node("linuxha2", "normal", "active", "none", False),
+        Node("192.168.85.254", "ping", "ping", "none", False),
+    ],
+    [Link("linuxha2", "eth1", "bcast", "up"), Link("linuxha2", "eth0", "ucast", "up")],
+    [
+        Group(
+            "192.168.85.3",
+            "linuxha1",
+            "linuxha1",
+            "started",
+            [
+                Resource("192.168.85.3", "address", "", GROUP_PATH, "started", ""),
+                Resource("httpd", "unit", "httpd.service", GROUP_PATH, "started", ""),
+            ],
+        )
+    ],
+)
+HTTPD = WHOLE.groups[0].resources[1]
+
+
+def with_group(**changes: object) -> Snapshot:
+    return replace(WHOLE, groups=[replace(WHOLE.groups[0], **changes)])
+
+
+def test_the_first_line_says_how_the_cluster_is() -> None:
+    assert render.as_text(WHOLE).splitlines()[0] == "linuxha1: stable, holds local; peer linuxha2 active"
+
+
+def test_the_first_line_names_the_transition_under_way() -> None:
+    moving = replace(WHOLE, cluster=replace(WHOLE.cluster, state="transition", transition=3, holding="none"))
+    assert render.summary(moving) == "linuxha1: transition 3, holds nothing; peer linuxha2 active"
+
+
+def test_a_whole_cluster_is_shown_aligned_and_without_complaint() -> None:
+    assert render.as_text(WHOLE) == """\
+linuxha1: stable, holds local; peer linuxha2 active
+
+NODE            STATUS  HOLDS
+linuxha1        active  local  this node
+linuxha2        active  none
+192.168.85.254  ping           ping node
+
+LINK           MEDIUM  STATUS
+linuxha2:eth1  bcast   up
+linuxha2:eth0  ucast   up
+
+GROUP           STATE    OWNER          HOME
+192.168.85.3    started  linuxha1       linuxha1
+  192.168.85.3  started  address
+  httpd         started  httpd.service"""
+
+
+@pytest.mark.parametrize(
+    ("hurt", "problem"),
+    [
+        (replace(WHOLE, nodes=[replace(WHOLE.nodes[1], status="dead")]), "node linuxha2 is dead"),
+        (replace(WHOLE, nodes=[replace(WHOLE.nodes[2], status="dead")]), "node 192.168.85.254 is dead"),
+        (replace(WHOLE, links=[replace(WHOLE.links[0], status="dead")]), "link linuxha2:eth1 is dead"),
+        (with_group(state="stopping"), "group 192.168.85.3 is stopping on linuxha1"),
+        (
+            with_group(state="stopped", owner=""),
+            "group 192.168.85.3 is held by nobody; see hbctl why 192.168.85.3",
+        ),
+        (with_group(state="blocked"), "group 192.168.85.3 is blocked; see hbctl why 192.168.85.3"),
+        (
+            with_group(resources=[replace(HTTPD, state="failed", last_error="exit 1")]),
+            "resource httpd is failed: exit 1",
+        ),
+        (
+            replace(WHOLE, cluster=replace(WHOLE.cluster, degraded=["link eth1: no such device"])),
+            "link eth1: no such device",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_right_under_the_first_line(hurt: Snapshot, problem: str) -> None:
+    assert render.problems(hurt) == [problem]
+    assert render.as_text(hurt).splitlines()[2] == f"  ! {problem}"
+
+
+def test_a_whole_cluster_has_no_problems() -> None:
+    assert render.problems(WHOLE) == []
+
+
+def test_resources_stopped_on_the_standby_node_are_no_problem() -> None:
+    idle = [replace(one, state="stopped") for one in WHOLE.groups[0].resources]
+    assert render.problems(with_group(owner="linuxha2", resources=idle)) == []
+
+
+def test_a_cluster_without_links_or_groups_is_shown_too() -> None:
+    text = render.as_text(replace(WHOLE, links=[], groups=[]))
+    assert "LINK" not in text
+    assert text.endswith("No resource groups.")
+
+
+def test_json_has_the_properties_in_snake_case_and_resources_inside_their_group() -> None:
+    shown = json.loads(render.as_json(WHOLE))
+    assert list(shown) == ["cluster", "nodes", "links", "groups"]
+    assert shown["cluster"]["auto_failback"] == "on"
+    assert shown["groups"][0]["preferred_node"] == "linuxha1"
+    assert [one["unit"] for one in shown["groups"][0]["resources"]] == ["", "httpd.service"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "interface"),
+    [
+        (Cluster, names.CLUSTER),
+        (Node, names.NODE),
+        (Link, names.LINK),
+        (Group, names.GROUP),
+        (Resource, names.RESOURCE),
+    ],
+)
+def test_json_shows_every_property_of_the_contract(kind: type, interface: str) -> None:
+    declared = [snake_case(name) for name in contract.load().interfaces[interface].properties]
+    assert [field.name for field in fields(kind) if field.name != "resources"] == declared
+
+
+def test_resources_are_in_the_order_of_their_group_beyond_ten() -> None:
+    managed = {
+        names.resource_path("g", position): {
+            names.RESOURCE: {
+                "Name": f"r{position}", "Kind": "unit", "Unit": "", "Group": names.group_path("g"),
+                "State": "stopped", "LastError": "",
+            }
+        }
+        for position in (10, 2, 0, 11, 1)
+    }
+    managed[names.group_path("g")] = {
+        names.GROUP: {"Name": "g", "PreferredNode": "a", "Owner": "", "State": "stopped"}
+    }
+    cluster = {
+        "LocalNode": "a", "Version": "1", "State": "stable", "Holding": "none", "AutoFailback": "on",
+        "Generation": 1, "Transition": 0, "Frozen": False, "Degraded": [],
+    }
+    read = shots.snapshot(cluster, managed)
+    assert [one.name for one in read.groups[0].resources] == ["r0", "r1", "r2", "r10", "r11"]
+
+
+def test_a_daemon_of_another_version_is_named_as_the_cause() -> None:
+    with pytest.raises(HbdError, match="different versions"):
+        shots.snapshot({"LocalNode": "a"}, {})
+
+
+def test_why_says_the_reason_and_each_resource() -> None:
+    text = render.reasons(
+        [
+            {
+                "What": "group", "Name": "10.0.0.9", "State": "failed", "Owner": "",
+                "PreferredNode": "a", "Reason": "httpd did not start here.",
+            },
+            {"What": "resource", "Name": "10.0.0.9", "State": "stopped", "Reason": ""},
+            {"What": "resource", "Name": "httpd", "State": "failed", "Reason": "exit 1"},
+        ]
+    )
+    assert text == (
+        "10.0.0.9 is failed, owned by nobody; its home is a.\n"
+        "httpd did not start here.\n"
+        "  10.0.0.9  stopped\n"
+        "  httpd     failed   exit 1"
+    )
