@@ -310,6 +310,7 @@ def test_an_unauthentic_datagram_is_refused_for_its_signature_whatever_its_field
         b"8:t=status,",  # The field that makes 3.0.6 abort: no parenthesis and digit.
         b"8:)0(t=sta,",
         b"8:(x)t=sta,",
+        b"6:(0]t=x,",
         b"8:(6)t=sta,",
         b"8:(/)t=sta,",
         b"4:(0)=,",
