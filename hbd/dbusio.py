@@ -19,6 +19,7 @@ import os
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -55,6 +56,7 @@ MAX_MESSAGE_BYTES = 128 << 20
 BROKER = "org.freedesktop.DBus"
 BROKER_PATH = "/org/freedesktop/DBus"
 PEER_INTERFACE = "org.freedesktop.DBus.Peer"
+MACHINE_ID = Path("/etc/machine-id")
 
 DISCONNECTED = "org.freedesktop.DBus.Error.Disconnected"
 TIMEOUT = "org.freedesktop.DBus.Error.Timeout"
@@ -200,6 +202,7 @@ class Bus(asyncio.Protocol):
         """The values of the answer. Raises BusError, or its child NoAnswer if none came in time."""
         message = _message(
             message_type=MessageType.METHOD_CALL,
+            flags=MessageFlag.NO_AUTOSTART,  # No question of ours may start a service.
             destination=destination,
             path=path,
             interface=interface,
@@ -358,6 +361,11 @@ class Bus(asyncio.Protocol):
     def _answer_peer(self, call: Message) -> None:
         if call.member == "Ping":
             self.reply(call)
+        elif call.member == "GetMachineId":
+            try:
+                self.reply(call, "s", [MACHINE_ID.read_text(encoding="ascii").strip()])
+            except OSError as error:
+                self.refuse(call, "org.freedesktop.DBus.Error.Failed", f"{MACHINE_ID}: {error.strerror}")
         else:
             self.refuse(call, UNKNOWN_METHOD, f"{PEER_INTERFACE} has no method {call.member} here")
 
@@ -382,10 +390,15 @@ class Bus(asyncio.Protocol):
     # ---- bytes in
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Asyncio: authenticate as who we are; the kernel vouches for it (SASL EXTERNAL)."""
+        """Asyncio: authenticate as who we are; the kernel vouches for it (SASL EXTERNAL).
+
+        BEGIN goes along, as sd-bus's clients do it. Sent after the answer it may be read together with our
+        first call, which pid 1 then leaves in its buffer until something else comes (seen, systemd 252).
+        """
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.write(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n")
+        uid = str(os.getuid()).encode().hex().encode()
+        transport.write(b"\0AUTH EXTERNAL " + uid + b"\r\nBEGIN\r\n")
 
     def data_received(self, received: bytes) -> None:
         """Asyncio: the next piece of the stream."""
@@ -414,8 +427,6 @@ class Bus(asyncio.Protocol):
             self._reason = f"not let in: {line.decode(errors='replace')}"
             self.close(self._reason)
             return False
-        assert self._transport is not None
-        self._transport.write(b"BEGIN\r\n")
         self._incoming = bytearray(rest)
         self._begun = True
         self._ready.set_result(None)
@@ -527,7 +538,8 @@ class Reconnecting:
 
     `on_up` prepares a new connection (subscriptions, name); a BusError it raises counts as a failed
     attempt. `on_down` is told once per outage, the first one included, with the reason. Nobody ever has
-    to wait here: `bus` is the connection, or None.
+    to wait here: `bus` is the connection, or None. `otherwise` is a bus to try when `address` has failed
+    twice in a row.
     """
 
     def __init__(
@@ -535,6 +547,7 @@ class Reconnecting:
         address: str,
         *,
         peer: bool = False,
+        otherwise: str | None = None,
         on_up: Callable[[Bus], Awaitable[None]],
         on_down: Callable[[str], None],
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
@@ -544,6 +557,7 @@ class Reconnecting:
         self.bus: Bus | None = None
         self._address = address
         self._peer = peer
+        self._otherwise = otherwise
         self._on_up = on_up
         self._on_down = on_down
         self._connect_timeout_s = connect_timeout_s
@@ -553,21 +567,26 @@ class Reconnecting:
     async def run(self) -> None:
         """Runs until it is cancelled, and then leaves no connection behind."""
         pause_s = self._shortest_pause_s
+        failures = 0
         told = False
         while True:
             try:
-                reason = await self._hold()
-                pause_s, told = self._shortest_pause_s, False
+                if failures < 2 or self._otherwise is None:
+                    reason = await self._hold(self._address, self._peer)
+                else:
+                    reason = await self._hold(self._otherwise, False)
+                pause_s, failures, told = self._shortest_pause_s, 0, False
             except BusError as error:
                 reason = str(error)
+                failures = (failures + 1) % 3
             if not told:
                 self._on_down(reason)
                 told = True
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, self._longest_pause_s)
 
-    async def _hold(self) -> str:
-        bus = await Bus.connect(self._address, peer=self._peer, timeout_s=self._connect_timeout_s)
+    async def _hold(self, address: str, peer: bool) -> str:
+        bus = await Bus.connect(address, peer=peer, timeout_s=self._connect_timeout_s)
         try:
             await self._on_up(bus)
             if bus.closed.done():

@@ -339,13 +339,14 @@ def test_no_bus_is_told_once_and_tried_again(tmp_path: Path) -> None:
 
 
 class Odd:
-    """Listens on a socket, lets everybody in, and then sends what it was given."""
+    """Listens on a socket, greets as it was told, and sends what it was given once told to `speak`."""
 
     def __init__(self, folder: Path, greeting: bytes | None, sends: bytes = b"") -> None:
         self.path = folder / "odd"
         self.address = f"unix:path={self.path}"
         self._greeting = greeting
         self._sends = sends
+        self.speak = asyncio.Event()
 
     async def __aenter__(self) -> Odd:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
@@ -361,6 +362,7 @@ class Odd:
             writer.write(self._greeting)
             if self._greeting.startswith(b"OK"):
                 assert await reader.readline() == b"BEGIN\r\n"
+            await self.speak.wait()
             writer.write(self._sends)
         await reader.read()
         writer.close()
@@ -392,6 +394,7 @@ def test_a_direct_connection_greets_nobody_and_takes_signals_without_a_sender(tm
             bus = await Bus.connect(odd.address, peer=True)
             heard: list[str] = []
             await bus.subscribe(lambda signal: heard.append(signal.member), sender="org.freedesktop.systemd1")
+            odd.speak.set()
             await until(lambda: bool(heard))
             assert bus.unique_name is None
             assert heard == ["Ready"]
@@ -411,6 +414,7 @@ def test_an_unreadable_message_is_dropped_and_counted_and_the_next_one_is_heard(
             bus = await Bus.connect(odd.address, peer=True)
             heard: list[str] = []
             await bus.subscribe(lambda signal: heard.append(signal.member))
+            odd.speak.set()
             await until(lambda: bool(heard))
             assert heard == ["Good"]
             assert bus.unreadable == 2
@@ -430,6 +434,7 @@ def test_a_stream_that_is_not_d_bus_ends_the_connection(tmp_path: Path, sends: b
     async def test() -> None:
         async with Odd(tmp_path, b"OK 1234\r\n", sends) as odd:
             bus = await Bus.connect(odd.address, peer=True)
+            odd.speak.set()
             assert reason in await bus.closed
 
     run(test())

@@ -1,0 +1,198 @@
+"""systemd units as resources.
+
+Start and stop are wishes about a state, not commands to be carried out once: each round looks at the unit
+and either finds the wish fulfilled, or asks systemd for a job and follows it to its end. When the trace of
+a job is lost (pid 1 was re-executed, the connection broke, a reply never came) the next round looks again.
+So nothing but systemd's own word makes an outcome, and without it a round follows a round until the caller's
+time limit cancels them.
+
+What counts as running is systemd's ActiveState: `active`, or `reloading` out of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from hbd.agents.base import Post
+from hbd.config.model import UnitResource
+from hbd.core.events import OK, Condition, Outcome, ResourceSeen, Result
+from hbd.dbusio import BusError, NoAnswer
+from hbd.systemd1 import TRACE_LOST, JobPath, Systemd, UnitState
+
+ASK_AGAIN_S = 0.2
+"""Pause before a question is asked again that found no answer."""
+PROBE_PATIENCE_S = 5.0
+
+_HARMLESS = ("reload", "verify-active", "nop")
+"""Types of jobs that neither start nor stop a unit that is active."""
+
+_ENDINGS = {
+    "done": "it did not stay so",
+    "failed": "it failed",
+    "dependency": "a unit that it needs did not start",
+    "timeout": "systemd's time limit for it ran out",
+    "canceled": "somebody cancelled its job",
+    "skipped": "systemd skipped its job",
+    "assert": "one of its Assert…= conditions does not hold",
+    "unsupported": "this kind of unit is not supported here",
+    "invalid": "systemd found the job not applicable to it",
+    "collected": "systemd dropped its job",
+    "once": "it is started only once, and has been",
+}
+"""Results of jobs in words (org.freedesktop.systemd1(5), JobRemoved)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a unit shall come to, how systemd is asked for it, and how to say that it did not."""
+
+    fulfilled: Callable[[UnitState], bool]
+    ask: Callable[[str], Awaitable[JobPath]]
+    failure: str
+
+
+def is_running(state: UnitState) -> bool:
+    """Up, and nothing is about to change that."""
+    return state.is_up and (state.job is None or state.job_type in _HARMLESS)
+
+
+def is_stopped(state: UnitState) -> bool:
+    """Down, and nothing is about to change that."""
+    return state.is_down and state.job is None
+
+
+def condition_of(state: UnitState) -> Condition:
+    """A unit that does not exist is stopped; one between two tries of Restart= is busy."""
+    if is_running(state):
+        return Condition.RUNNING
+    if is_stopped(state):
+        return Condition.STOPPED
+    return Condition.BUSY
+
+
+class UnitAgent:
+    """Starts, stops, probes and watches units."""
+
+    def __init__(self, systemd: Systemd) -> None:
+        self._systemd = systemd
+
+    async def start(self, resource: UnitResource) -> Outcome:
+        """OK once systemd says `active`."""
+        return await self._bring(resource.unit, Wish(is_running, self._systemd.start, "was not started"))
+
+    async def stop(self, resource: UnitResource, leaving: bool) -> Outcome:
+        """OK once systemd says `inactive` or `failed`, and has no job for it.
+
+        `leaving`: hbd itself is being stopped. It is ordered after its units, so their stop jobs would wait
+        for the end of ours, and ours for them: then systemd is told to leave the order alone.
+        """
+        mode = "ignore-dependencies" if leaving else "replace"
+
+        def ask(name: str) -> Awaitable[JobPath]:
+            return self._systemd.stop(name, mode)
+
+        return await self._bring(resource.unit, Wish(is_stopped, ask, "was not stopped"))
+
+    async def probe(self, resource: UnitResource) -> Condition:
+        """UNKNOWN if systemd cannot be reached or asked."""
+        try:
+            async with asyncio.timeout(PROBE_PATIENCE_S):
+                return condition_of(await self._systemd.unit(resource.unit))
+        except (BusError, TimeoutError):
+            return Condition.UNKNOWN
+
+    def watch(self, resource: UnitResource, post: Post) -> UnitWatch:
+        """Post its condition once, and then whenever it has changed."""
+        return UnitWatch(self._systemd, resource, post)
+
+    async def _bring(self, unit: str, wish: Wish) -> Outcome:
+        while True:
+            try:
+                return await self._round(unit, wish)
+            except NoAnswer:
+                await asyncio.sleep(ASK_AGAIN_S)
+            except BusError as refusal:
+                text = str(refusal).rstrip(".")
+                return Outcome(Result.FAILED, f"{unit} {wish.failure}: {text}; {_remedy(unit)}")
+
+    async def _round(self, unit: str, wish: Wish) -> Outcome:
+        """Look, ask, follow, look. Raises NoAnswer when the trace is lost: then it has to begin anew."""
+        if wish.fulfilled(await self._systemd.unit(unit)):
+            return OK
+        # Asked even if such a job is there already: systemd merges both, and answers the one that is there.
+        ended = await self._follow(unit, await wish.ask(unit))
+        state = await self._systemd.unit(unit)
+        if wish.fulfilled(state):
+            return OK
+        return Outcome(Result.FAILED, await self._explain(unit, wish, ended, state))
+
+    async def _follow(self, unit: str, job: JobPath) -> str:
+        while True:
+            try:
+                return await self._systemd.job_result(job)
+            except NoAnswer:
+                # Looking waits for a connection; signals sent before its answer have been taken in after it.
+                state = await self._systemd.unit(unit)
+                if state.job != job and not self._systemd.has_ended(job):
+                    raise NoAnswer(TRACE_LOST, "the job ended unseen") from None
+
+    async def _explain(self, unit: str, wish: Wish, ended: str, state: UnitState) -> str:
+        why = _ENDINGS.get(ended, f"its job ended as '{ended}'")
+        facts = [f"{state.active} ({state.sub})"]
+        result = await self._systemd.result(state)
+        if result not in ("", "success"):
+            facts.append(f"result '{result}'")
+        met = await self._systemd.unit_property(state, "ConditionResult")
+        if ended == "done" and state.is_down and not met:
+            why = "one of its Condition…= settings does not hold"
+        return f"{unit} {wish.failure}: {why}; it is {', '.join(facts)}; {_remedy(unit)}"
+
+
+class UnitWatch:
+    """Follows one unit until it is cancelled, over lost connections and daemon-reloads.
+
+    Every signal only means "look again": what is posted is what systemd says when asked, so that a lost or
+    merged signal cannot leave a wrong picture.
+    """
+
+    def __init__(self, systemd: Systemd, resource: UnitResource, post: Post) -> None:
+        self._systemd = systemd
+        self._resource = resource
+        self._post = post
+        self._path: str | None = None
+        self._look = asyncio.Event()
+        self._look.set()
+        self._following = systemd.follow(self._changed)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self) -> None:
+        """Post nothing more."""
+        self._following.cancel()
+        self._task.cancel()
+
+    def _changed(self, path: str | None) -> None:
+        if path is None or self._path in (None, path):
+            self._look.set()
+
+    async def _run(self) -> None:
+        posted: Condition | None = None
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            try:
+                state = await self._systemd.unit(self._resource.unit)
+            except BusError:
+                await asyncio.sleep(ASK_AGAIN_S)
+                self._look.set()
+                continue
+            self._path = state.path
+            condition = condition_of(state)
+            if condition is not posted:
+                posted = condition
+                self._post(ResourceSeen(self._resource, condition))
+
+
+def _remedy(unit: str) -> str:
+    return f"see 'systemctl status {unit}'"

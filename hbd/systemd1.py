@@ -1,0 +1,263 @@
+"""The few calls and signals of org.freedesktop.systemd1 that we use.
+
+We talk to systemd's private socket, as systemctl does for root: it works while dbus-daemon is down or
+stuck, and nobody but pid 1 can speak on it. It closes at `daemon-reexec`, which thereby becomes the same
+case as any lost connection. Should it not be there (it is no promised interface), the system bus serves.
+
+Whoever waits for a job here may be told NoAnswer at any time; it means "look at the unit and ask again".
+Facts: org.freedesktop.systemd1(5); messages observed from systemd 252.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NewType, cast
+
+from hbd.dbusio import SYSTEM_BUS, Bus, BusError, Message, NoAnswer, Reconnecting
+
+JobPath = NewType("JobPath", str)
+
+PRIVATE_SOCKET = "unix:path=/run/systemd/private"
+NAME = "org.freedesktop.systemd1"
+PATH = "/org/freedesktop/systemd1"
+MANAGER = f"{NAME}.Manager"
+UNIT = f"{NAME}.Unit"
+
+TRACE_LOST = "org.freedesktop.DBus.Error.Timeout"
+_ABSENT = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner")
+
+JOB_POLL_S = 5.0
+"""A job is looked at anew after this long, so that a signal that never came costs seconds, not for ever."""
+RELOAD_TIMEOUT_S = 60.0
+_REMEMBERED_JOBS = 256
+
+_TYPES = {
+    "service": "Service",
+    "socket": "Socket",
+    "mount": "Mount",
+    "automount": "Automount",
+    "swap": "Swap",
+    "timer": "Timer",
+    "path": "Path",
+    "scope": "Scope",
+}
+"""Kinds of units that have a Result property, and the names of their interfaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A unit at one moment, as ListUnitsByNames shows it."""
+
+    name: str
+    """The unit's own name, which for an alias is not the one asked for."""
+    load: str
+    active: str
+    sub: str
+    path: str
+    job: JobPath | None
+    job_type: str
+
+    @property
+    def is_up(self) -> bool:
+        return self.active in ("active", "reloading", "refreshing")
+
+    @property
+    def is_down(self) -> bool:
+        return self.active in ("inactive", "failed")
+
+
+@dataclass(eq=False, slots=True)
+class Following:
+    """Somebody who wants to know when units may have changed."""
+
+    _followers: list[Following]
+    tell: Callable[[str | None], None]
+
+    def cancel(self) -> None:
+        """Tell no more. May be called twice."""
+        if self in self._followers:
+            self._followers.remove(self)
+
+
+class Systemd:
+    """Pid 1. `run` keeps the connection; every call waits for it, so callers limit their time."""
+
+    def __init__(
+        self,
+        private: str = PRIVATE_SOCKET,
+        bus: str = SYSTEM_BUS,
+        on_down: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self._link = Reconnecting(
+            private,
+            peer=True,
+            otherwise=bus,
+            on_up=self._up,
+            on_down=on_down,
+            connect_timeout_s=2.0,
+            longest_pause_s=1.0,
+        )
+        self._bus: Bus | None = None
+        self._connected = asyncio.Event()
+        self._ended: dict[JobPath, str] = {}
+        self._waiting: dict[JobPath, list[asyncio.Future[str]]] = {}
+        self._followers: list[Following] = []
+
+    async def run(self) -> None:
+        """Keep a connection until cancelled."""
+        await self._link.run()
+
+    # ---- units
+
+    async def unit(self, name: str) -> UnitState:
+        """The unit as it is now; one that does not exist has `load` "not-found". Raises BusError."""
+        ((row,),) = await self._manager("ListUnitsByNames", "as", [[name]])
+        id_, _, load, active, sub, _, path, job, job_type, job_path = row
+        return UnitState(id_, load, active, sub, path, JobPath(job_path) if job else None, job_type)
+
+    async def start(self, name: str, mode: str = "replace") -> JobPath:
+        """Ask for a start; returns the job, which may be one that is already there. Raises BusError."""
+        (path,) = await self._manager("StartUnit", "ss", [name, mode])
+        return JobPath(path)
+
+    async def stop(self, name: str, mode: str = "replace") -> JobPath:
+        """Ask for a stop; returns the job, which may be one that is already there. Raises BusError."""
+        (path,) = await self._manager("StopUnit", "ss", [name, mode])
+        return JobPath(path)
+
+    async def job_result(self, job: JobPath) -> str:
+        """The job's result, e.g. "done", once it has ended.
+
+        Raises NoAnswer when that is not to be learnt (the connection was lost), or not yet: look at the
+        unit again and, if its job is still there, wait again.
+        """
+        if job in self._ended:
+            return self._ended[job]
+        if self._bus is None:
+            raise NoAnswer(TRACE_LOST, "systemd cannot be reached")
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(job, [])
+        waiting.append(ended)
+        try:
+            async with asyncio.timeout(JOB_POLL_S):
+                return await ended
+        except TimeoutError:
+            raise NoAnswer(TRACE_LOST, "the job has not ended yet") from None
+        finally:
+            waiting.remove(ended)
+            if not waiting:
+                self._waiting.pop(job, None)
+
+    def has_ended(self, job: JobPath) -> bool:
+        """Whether job_result knows the job's result now."""
+        return job in self._ended
+
+    async def result(self, state: UnitState) -> str:
+        """The unit's Result property, e.g. "exit-code"; empty for kinds of units that have none."""
+        kind = _TYPES.get(state.name.rpartition(".")[2])
+        if kind is None:
+            return ""
+        bus = await self._reach()
+        return cast(str, await bus.get(NAME, state.path, f"{NAME}.{kind}", "Result"))
+
+    async def unit_property(self, state: UnitState, name: str) -> Any:
+        """A property of org.freedesktop.systemd1.Unit. Raises BusError."""
+        bus = await self._reach()
+        return await bus.get(NAME, state.path, UNIT, name)
+
+    def follow(self, tell: Callable[[str | None], None]) -> Following:
+        """Have `tell` called with the path of each unit that may have changed.
+
+        None means that any unit may have: there was a reload, or a time without connection.
+        """
+        following = Following(self._followers, tell)
+        self._followers.append(following)
+        return following
+
+    # ---- the whole
+
+    async def default_target(self) -> str:
+        """The unit that is started at boot, by the name of its symlink's target. Raises BusError."""
+        (name,) = await self._manager("GetDefaultTarget")
+        return cast(str, name)
+
+    async def reload(self) -> None:
+        """Have systemd read all unit files again, as `daemon-reload`. Raises BusError."""
+        await self._manager("Reload", timeout_s=RELOAD_TIMEOUT_S)
+
+    # ---- the connection
+
+    async def _reach(self) -> Bus:
+        while self._bus is None:
+            await self._connected.wait()
+        return self._bus
+
+    async def _manager(
+        self, member: str, signature: str = "", body: list[object] | None = None, timeout_s: float = 10.0
+    ) -> list[Any]:
+        bus = await self._reach()
+        try:
+            return await bus.call(NAME, PATH, MANAGER, member, signature, body or [], timeout_s)
+        except BusError as error:
+            if error.name in _ABSENT:  # Pid 1 is not on the bus while it executes itself anew.
+                raise NoAnswer(error.name, str(error)) from error
+            raise
+
+    async def _up(self, bus: Bus) -> None:
+        def on(interface: str, member: str, handler: Callable[[Message], None]) -> Awaitable[object]:
+            return bus.subscribe(handler, sender=NAME, interface=interface, member=member)
+
+        await on(MANAGER, "JobRemoved", self._job_removed)
+        # systemd announces a unit it has just loaded by UnitNew *instead of* the first change of properties.
+        await on(MANAGER, "UnitNew", lambda signal: self._tell(signal.body[1]))
+        await on(MANAGER, "UnitRemoved", lambda signal: self._tell(signal.body[1]))
+        await on(MANAGER, "Reloading", lambda signal: self._tell(None))
+        await bus.subscribe(
+            lambda signal: self._tell(signal.path),
+            sender=NAME,
+            path_namespace=f"{PATH}/unit",
+            interface="org.freedesktop.DBus.Properties",
+            member="PropertiesChanged",
+        )
+        # Without it systemd says nothing on the bus; on the private socket it is not needed and harmless.
+        await bus.call(NAME, PATH, MANAGER, "Subscribe")
+        self._bus = bus
+        bus.closed.add_done_callback(lambda _: self._lost(bus))
+        self._connected.set()
+        self._tell(None)
+
+    def _lost(self, bus: Bus) -> None:
+        if self._bus is bus:
+            self._bus = None
+            self._connected.clear()
+            # What ended while we did not listen is unknown, and a later pid 1 may count its jobs anew.
+            self._ended.clear()
+            self._fail_waiting("the connection to systemd was lost")
+
+    def _fail_waiting(self, reason: str) -> None:
+        for waiting in self._waiting.values():
+            for ended in waiting:
+                if not ended.done():
+                    ended.set_exception(NoAnswer(TRACE_LOST, reason))
+
+    # ---- signals
+
+    def _job_removed(self, signal: Message) -> None:
+        """Known by its path: the unit's name in the signal is the real one, not the alias that was asked for.
+
+        It may come before the answer of the very call that made the job, so results are kept for a while.
+        """
+        _, path, _, result = signal.body
+        job = JobPath(path)
+        self._ended[job] = result
+        if len(self._ended) > _REMEMBERED_JOBS:
+            del self._ended[next(iter(self._ended))]
+        for ended in self._waiting.get(job, ()):
+            if not ended.done():
+                ended.set_result(result)
+
+    def _tell(self, path: str | None) -> None:
+        for follower in tuple(self._followers):
+            follower.tell(path)
