@@ -171,6 +171,11 @@ class GroupSpec:
     home: str
     resources: tuple[ResourceSpec, ...]
 
+    @property
+    def key(self) -> str:
+        """What both nodes call it whatever the spelling: its first resource's identity."""
+        return self.resources[0].identity
+
 
 # ---------------------------------------------------------------- keys, timing, whole
 

@@ -81,6 +81,7 @@ class HeldGroup:
     """One group as recorded in /run/hbd/held: ours after a crash if it runs."""
 
     group: str
+    """GroupSpec.key."""
     direction: Direction
     epoch: int
     failback: bool

@@ -1,0 +1,477 @@
+"""The core: events in, effects out.
+
+Small machines keep facts: `membership` who lives, `channel` what is new, `claims` who may hold what, `groups`
+how far each group is here. After every event `custody.reconcile` recomputes what should be and emits only the
+next jobs towards it; nothing remembers "takeover in progress" in one place and forgets it in another.
+
+Order in a step: our own gap first (a stalled node may have been buried meanwhile), then the event, then what
+is due, then reconcile, then speak. The report that carries a claim leaves before the first job under it.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import assert_never
+
+from hbd.config.digest import resource_digest
+from hbd.config.model import Bcast, Config, MediumSpec, Ucast
+from hbd.core import picture, protocol
+from hbd.core import report as reports
+from hbd.core.claims import Peer
+from hbd.core.custody import Custody
+from hbd.core.desk import Desk
+from hbd.core.effects import (
+    Answer,
+    CloseLink,
+    Effect,
+    FeedWatchdog,
+    Kind,
+    Level,
+    OpenLink,
+    Permit,
+    Quit,
+    StoreHeld,
+)
+from hbd.core.events import (
+    Asked,
+    Command,
+    DatagramReceived,
+    Event,
+    HeldGroup,
+    Instant,
+    JobDone,
+    LinkFailed,
+    LinkOpened,
+    Reload,
+    RequestId,
+    ResourceSeen,
+    Standby,
+    Started,
+    Stop,
+    Takeover,
+    Tick,
+)
+from hbd.core.membership import Died, Identity, Membership, Reported, Said, first_of
+from hbd.core.report import Report
+from hbd.core.views import ClusterView
+from hbd.errors import Refused
+
+__all__ = ["Cluster", "Identity"]
+
+REOPEN_MS = 1000
+"""A medium that cannot be opened is tried again so often."""
+FAREWELL_MS = 2000
+"""How long a leaving node goes on with heartbeats if nobody confirms its goodbye (heartbeat 3.0.6)."""
+
+
+class Cluster:
+    """One node's view of the cluster, and all its decisions. Deterministic: time and seed are given."""
+
+    def __init__(self, config: Config, identity: Identity, seed: int) -> None:
+        self._config, self._identity = config, identity
+        self._desk = Desk()
+        self._membership = Membership(config, identity, self._desk, Random(seed))
+        self._custody = Custody(config, resource_digest(config.groups), self._desk)
+        self._started = self._leaving = self._done = False
+        self._last_ms = self._next_status_ms = 0
+        self._said: tuple[object, ...] | None = None
+        self._claimed_before: tuple[str, bool] | None = None
+        self._stored: tuple[HeldGroup, ...] = ()
+        self._open: dict[MediumSpec, bool] = {}
+        self._reopen_ms: dict[MediumSpec, int] = {}
+        self._failures: dict[MediumSpec, str] = {}
+        self._farewell_ms: int | None = None
+        self._farewell_at: tuple[int, int] = (0, 0)
+        self._digest_differs = False
+        self._peer_settled = False
+        self._taking_over = ""
+        self._counters = {"stalls": 0, "longest_stall_ms": 0, "late_ticks": 0}
+
+    # ------------------------------------------------------------ the outside
+
+    def step(self, now: Instant, event: Event) -> list[Effect]:
+        """Take in one event. Never raises for what came from outside."""
+        self._desk.open(now)
+        if self._done:
+            return []
+        on_time = True
+        if self._started:
+            on_time = self._notice_gap()
+        self._take(event)
+        if self._started:
+            for fact in self._membership.expire():
+                self._take_fact(fact)
+            self._proceed()
+            if isinstance(event, Tick):
+                self._pulse(on_time)
+        self._last_ms = now.ms
+        self._store()
+        return self._desk.close()
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When the next Tick is wanted, in milliseconds of CLOCK_BOOTTIME."""
+        if not self._started or self._done:
+            return None
+        return first_of(
+            [
+                self._next_status_ms,
+                self._membership.deadline_ms(),
+                self._custody.deadline_ms(),
+                *self._reopen_ms.values(),
+                None if self._farewell_ms is None else self._farewell_ms + FAREWELL_MS,
+            ]
+        )
+
+    def view(self) -> ClusterView:
+        """The whole picture, for everybody who shows it."""
+        return picture.of(
+            self._config, self._membership, self._custody,
+            leaving=self._leaving, degraded=self._degraded(), counters=self._counters,
+        )  # fmt: skip
+
+    def _degraded(self) -> tuple[str, ...]:
+        return tuple(f"{medium.link}: {reason}" for medium, reason in self._failures.items())
+
+    # ------------------------------------------------------------ our own absence (rules 13 to 15)
+
+    def _notice_gap(self) -> bool:
+        """Whether we are on time. A node that did not run for too long has to ask before it serves again."""
+        timing, now_ms = self._config.timing, self._desk.now.ms
+        gap_ms = now_ms - self._last_ms
+        if gap_ms <= 2 * timing.keepalive_ms:
+            return True
+        self._counters["stalls"] += 1
+        self._counters["longest_stall_ms"] = max(gap_ms, self._counters["longest_stall_ms"])
+        self._membership.excuse(gap_ms - timing.keepalive_ms)
+        peer = self._membership.peer
+        silent_ms = self._membership.silence_of_ours_ms(self._last_ms)
+        self._desk.log(Level.WARN, Kind.ABSENCE, f"this node did not run for {gap_ms} ms")
+        if peer is None or peer.dead or peer.gone or silent_ms <= self.patience_ms:
+            return False
+        if self._custody.may_run_anything:
+            self._desk.log(
+                Level.CRIT, Kind.ABSENCE,
+                f"{peer.name} has not heard this node for {silent_ms} ms and may have taken over: "
+                "addresses off until it was asked", node=peer.name,
+            )  # fmt: skip
+        self._custody.mute()
+        self._desk.emit(Permit(0))
+        return False
+
+    def _notice_deaf_peer(self, peer: Peer) -> None:
+        """We hear a peer that does not echo us: it will bury us, so give way before it does (rule 12)."""
+        silent_ms = self._membership.silence_of_ours_ms(self._last_ms)
+        if silent_ms <= self.patience_ms or not self._custody.serving:
+            return
+        self._desk.log(
+            Level.CRIT, Kind.ABSENCE,
+            f"{peer.name} is heard but has not heard this node for {silent_ms} ms: "
+            "addresses off until it answers", node=peer.name,
+        )  # fmt: skip
+        self._custody.mute()
+        self._desk.emit(Permit(0))
+
+    @property
+    def patience_ms(self) -> int:
+        """How long we may go unheard before the peer may take over, less what an echo may age."""
+        timing = self._config.timing
+        return timing.deadtime_ms - timing.keepalive_ms - timing.keepalive_ms // 2
+
+    # ------------------------------------------------------------ events
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Started(held, absent_ms):
+                self._begin(held, absent_ms)
+            case LinkOpened(medium):
+                self._open[medium] = True
+                self._failures.pop(medium, None)
+                self._desk.log(Level.INFO, Kind.LINK_OPENED, _opened(medium), link=medium.link)
+            case LinkFailed(medium, reason):
+                self._link_failed(medium, reason)
+            case DatagramReceived(medium, payload):
+                for fact in self._membership.datagram(medium, payload):
+                    self._take_fact(fact)
+            case Tick(load):
+                self._membership.channel.load = load
+                self._reopen()
+            case JobDone(job, outcome):
+                self._custody.job_done(job, outcome)
+            case ResourceSeen():
+                self._custody.resource_seen(event)
+            case Asked(request, command):
+                self._asked(request, command)
+            case _:
+                assert_never(event)
+
+    def _begin(self, held: tuple[HeldGroup, ...], absent_ms: int | None) -> None:
+        self._started = True
+        self._membership.begin()
+        for medium in self._config.media:
+            if isinstance(medium, Bcast | Ucast):
+                self._open[medium] = False
+                self._desk.emit(OpenLink(medium))
+        self._stored = held
+        late = bool(held) and (absent_ms is None or absent_ms > self.patience_ms)
+        self._custody.probe(held, late)
+        self._desk.info(Kind.CORE_STARTED, f"Heartbeat generation: {self._identity.generation}")
+        self._say_status()
+        self._membership.become("up")
+
+    def _link_failed(self, medium: MediumSpec, reason: str) -> None:
+        if medium not in self._open:
+            return
+        self._open[medium] = False
+        self._reopen_ms[medium] = self._desk.now.ms + REOPEN_MS
+        if self._failures.get(medium) != reason:
+            self._failures[medium] = reason
+            text = f"{medium.link}: {reason}; trying again"
+            self._desk.log(Level.ERROR, Kind.LINK_FAILED, text, link=medium.link)
+
+    def _reopen(self) -> None:
+        for medium, due_ms in list(self._reopen_ms.items()):
+            if due_ms <= self._desk.now.ms:
+                del self._reopen_ms[medium]
+                self._desk.emit(OpenLink(medium))
+
+    def _take_fact(self, fact: Reported | Died | Said) -> None:
+        match fact:
+            case Reported(peer, first):
+                self._custody.heard(peer)
+                if first:
+                    self._custody.first_report(peer)
+                self._compare_digests(peer)
+                self._note_settled(peer)
+                self._notice_deaf_peer(peer)
+            case Died(peer):
+                self._mourn(peer)
+            case Said(peer, protocol.SHUTDONE, _):
+                text = f"Received shutdown notice from '{peer.name}'."
+                self._desk.info(Kind.SHUTDOWN_NOTICE, text, node=peer.name)
+            case Said():
+                pass
+            case _:
+                assert_never(fact)
+
+    def _mourn(self, peer: Peer) -> None:
+        if peer.gone:
+            self._desk.info(Kind.NODE_DEAD, f"Dead node {peer.name} gave up resources.", node=peer.name)
+            return
+        if self._leaving:
+            text = "Resource takeover cancelled - shutdown in progress."
+            self._desk.info(Kind.TAKEOVER, text, node=peer.name)
+            return
+        self._desk.warn(Kind.NO_FENCING, "No STONITH device configured.", node=peer.name)
+        self._desk.warn(Kind.NO_FENCING, "Shared disks are not protected.", node=peer.name)
+        self._desk.info(Kind.TAKEOVER, f"Resources being acquired from {peer.name}.", node=peer.name)
+        self._taking_over = peer.name
+
+    def _compare_digests(self, peer: Peer) -> None:
+        report = peer.report
+        assert report is not None
+        differs = report.groups is not None and report.digest != self._custody.digest
+        if differs and not self._digest_differs:
+            self._desk.log(
+                Level.ERROR, Kind.DIGEST_DIFFERS,
+                f"haresources on {peer.name} means other resources than here: nothing new is started "
+                "until both are equal", node=peer.name,
+            )  # fmt: skip
+        elif self._digest_differs and not differs:
+            text = f"haresources on {peer.name} means the same as here again"
+            self._desk.info(Kind.DIGEST_DIFFERS, text, node=peer.name)
+        self._digest_differs = differs
+
+    def _note_settled(self, peer: Peer) -> None:
+        settled = peer.report is not None and peer.report.active and peer.report.settled
+        if settled and not self._peer_settled:
+            self._desk.info(Kind.TRANSITION, "remote resource transition completed.", node=peer.name)
+        self._peer_settled = settled
+
+    # ------------------------------------------------------------ requests
+
+    def _asked(self, request: RequestId, command: Command) -> None:
+        try:
+            self._desk.emit(Answer(request, self._obey(command)))
+        except Refused as refused:
+            self._desk.emit(Answer(request, refused=str(refused)))
+
+    def _obey(self, command: Command) -> int:
+        if self._leaving and not isinstance(command, Stop):
+            raise Refused("hbd is being stopped")
+        match command:
+            case Standby(scope):
+                self._must_be_active()
+                return self._custody.standby(scope, self._membership.peer)
+            case Takeover(scope):
+                self._must_be_active()
+                return self._custody.takeover(scope, self._membership.peer)
+            case Reload(config):
+                self._reload(config)
+            case Stop():
+                if not self._leaving:
+                    self._leaving = True
+                    self._desk.info(Kind.SHUTDOWN, "Heartbeat shutdown in progress.")
+                    self._desk.info(Kind.SHUTDOWN, "Giving up all HA resources.")
+            case _:
+                assert_never(command)
+        return 0
+
+    def _must_be_active(self) -> None:
+        if self._membership.status != "active":
+            raise Refused("communication with the other node is not up yet")
+
+    def _reload(self, config: Config) -> None:
+        if config.nodes != self._config.nodes or config.local_node != self._config.local_node:
+            raise Refused("other nodes in ha.cf take effect only when hbd is restarted")
+        for medium in self._config.media:
+            if medium not in config.media and medium in self._open:
+                del self._open[medium]
+                self._reopen_ms.pop(medium, None)
+                self._failures.pop(medium, None)
+                self._desk.emit(CloseLink(medium))
+        for medium in config.media:
+            if medium not in self._open and isinstance(medium, Bcast | Ucast):
+                self._open[medium] = False
+                self._desk.emit(OpenLink(medium))
+        self._config = config
+        self._membership.reconfigure(config)
+        self._custody.reconfigure(config, resource_digest(config.groups))
+        self._desk.info(Kind.RELOAD, "the new configuration is in effect")
+
+    # ------------------------------------------------------------ proceeding
+
+    def _proceed(self) -> None:
+        membership, custody = self._membership, self._custody
+        if membership.generation_jumped:
+            membership.generation_jumped = False
+            custody.forget_reports()
+        if membership.status == "up" and not custody.probing and membership.communication_up():
+            self._activate()
+        peer = membership.peer
+        active = membership.status == "active"
+        custody.reconcile(peer, active=active, leaving=self._leaving, fresh=self._fresh(peer))
+        if active and peer is not None and peer.alive and not self._leaving:
+            custody.fail_back(peer)
+        self._note_progress()
+        if self._leaving:
+            self._say_goodbye(peer)
+        self._speak()
+        if self._farewell_ms is not None and self._may_quit(peer, self._farewell_ms):
+            self._done = True
+            self._desk.info(Kind.SHUTDOWN, f"{self._identity.name} Heartbeat shutdown complete.")
+            self._desk.emit_job(Quit())
+
+    def _activate(self) -> None:
+        self._desk.info(Kind.LOCAL_STATUS, "Comm_now_up(): updating status to active")
+        self._membership.become("active")
+        self._say_status()
+        self._membership.say(protocol.starting())
+
+    def _fresh(self, peer: Peer | None) -> bool:
+        if peer is None or peer.dead or peer.gone:
+            return True
+        silence_ms = self._desk.now.ms - self._membership.heard_ms(peer.name)
+        return silence_ms <= 2 * self._config.timing.keepalive_ms
+
+    def _note_progress(self) -> None:
+        custody = self._custody
+        if self._membership.status != "active":
+            return
+        hold, stable = custody.holding.value, custody.settled and custody.placed
+        if (hold, stable) == self._claimed_before:
+            return
+        if stable and (self._claimed_before is None or not self._claimed_before[1]):
+            self._desk.info(Kind.TRANSITION, f"Local Resource acquisition completed. ({hold})")
+            self._desk.info(Kind.TRANSITION, "local resource transition completed.")
+            if self._taking_over:
+                text = f"mach_down takeover complete for node {self._taking_over}."
+                self._desk.info(Kind.TAKEOVER_COMPLETE, text, node=self._taking_over)
+                self._taking_over = ""
+        self._claimed_before = (hold, stable)
+        if self._farewell_ms is None:
+            self._membership.say(protocol.resource(hold, stable))
+
+    def _say_goodbye(self, peer: Peer | None) -> None:
+        """Once the last stop is confirmed, and not before, say that we hold nothing (rule 5)."""
+        if self._farewell_ms is not None or self._custody.probing or self._custody.claims_anything:
+            return
+        self._desk.info(Kind.SHUTDOWN, "All HA resources relinquished.")
+        self._farewell_ms = self._desk.now.ms
+        self._say_status()
+        self._farewell_at = (self._membership.channel.generation, self._membership.channel.seq)
+        self._membership.say(protocol.resource("none", False, "shutdown"))
+        self._membership.say(protocol.shutdone())
+
+    def _may_quit(self, peer: Peer | None, farewell_ms: int) -> bool:
+        if self._desk.now.ms - farewell_ms >= FAREWELL_MS or not self._membership.live:
+            return True
+        return peer is not None and peer.report is not None and peer.report.echo >= self._farewell_at
+
+    # ------------------------------------------------------------ speaking
+
+    def _report(self) -> Report:
+        peer, custody = self._membership.peer, self._custody
+        probing = custody.probing
+        return Report(
+            incarnation=self._identity.incarnation,
+            echo=(0, 0) if peer is None else peer.report_at if peer.report is not None else (0, 0),
+            known_generation=0 if peer is None else peer.generation,
+            auto_failback=self._config.auto_failback,
+            digest=custody.digest,
+            active=self._membership.status == "active",
+            settled=custody.settled and custody.placed,
+            leaving=self._leaving,
+            groups=None if probing else custody.entries(peer),
+        )
+
+    def _speak(self) -> None:
+        """A heartbeat when it is due, and at once when our state changed or the peer waits for an echo."""
+        report = self._report()
+        now_ms = self._desk.now.ms
+        if now_ms < self._next_status_ms and report.content == self._said and not self._membership.answer_due:
+            return
+        self._send_report(report)
+
+    def _say_status(self) -> None:
+        self._send_report(self._report())
+
+    def _send_report(self, report: Report) -> None:
+        timing, now_ms = self._config.timing, self._desk.now.ms
+        self._membership.say_status(reports.encode(report), timing.deadtime_ms)
+        self._said = report.content
+        if report.groups is not None:
+            channel = self._membership.channel
+            self._custody.reported((channel.generation, channel.seq), self._membership.peer)
+        if now_ms >= self._next_status_ms:
+            next_ms = self._next_status_ms + timing.keepalive_ms
+            self._next_status_ms = next_ms if next_ms > now_ms else now_ms + timing.keepalive_ms
+
+    def _pulse(self, on_time: bool) -> None:
+        """What a healthy node does at each Tick: retry, permit announcements, feed the watchdog."""
+        self._custody.drop_muted()
+        if self._custody.muted:
+            self._desk.emit(Permit(0))
+        else:
+            permit_ms = max(self.patience_ms, self._config.timing.keepalive_ms)
+            self._desk.emit(Permit(self._desk.now.ms + permit_ms))
+        if on_time:
+            self._desk.emit_job(FeedWatchdog())
+        else:
+            self._counters["late_ticks"] += 1
+
+    def _store(self) -> None:
+        held = self._custody.held
+        if held != self._stored:
+            self._stored = held
+            self._desk.emit(StoreHeld(held))
+
+
+def _opened(medium: MediumSpec) -> str:
+    match medium:
+        case Bcast(interface, port):
+            return f"UDP Broadcast heartbeat started on port {port} ({port}) interface {interface}"
+        case Ucast(interface, target, port):
+            return f"ucast: started on port {port} interface {interface} to {target}"
+        case _:
+            return f"heartbeat started on {medium.link}"

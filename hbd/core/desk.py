@@ -1,0 +1,46 @@
+"""What one step works with: the moment, and the effects collected so far."""
+
+from __future__ import annotations
+
+from hbd.core.effects import Effect, Kind, Level, Log
+from hbd.core.events import Instant, JobId
+
+
+class Desk:
+    """Collects the effects of one step. Jobs come last, after the report that announces them."""
+
+    def __init__(self) -> None:
+        self.now = Instant(0, 0)
+        self._effects: list[Effect] = []
+        self._jobs: list[Effect] = []
+        self._next_job = 0
+
+    def open(self, now: Instant) -> None:
+        """Begin a step."""
+        self.now, self._effects, self._jobs = now, [], []
+
+    def close(self) -> list[Effect]:
+        """The step's effects in the order in which they have to be performed."""
+        return self._effects + self._jobs
+
+    def new_job(self) -> JobId:
+        self._next_job += 1
+        return JobId(self._next_job)
+
+    def emit(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def emit_job(self, effect: Effect) -> None:
+        self._jobs.append(effect)
+
+    def log(
+        self, level: Level, kind: Kind, text: str, *, node: str = "", link: str = "", group: str = "",
+        resource: str = "", transition: int = 0,
+    ) -> None:  # fmt: skip
+        self._effects.append(Log(level, kind, text, node, link, group, resource, transition))
+
+    def info(self, kind: Kind, text: str, *, node: str = "", group: str = "", transition: int = 0) -> None:
+        self.log(Level.INFO, kind, text, node=node, group=group, transition=transition)
+
+    def warn(self, kind: Kind, text: str, *, node: str = "", group: str = "") -> None:
+        self.log(Level.WARN, kind, text, node=node, group=group)

@@ -1,0 +1,457 @@
+"""One resource group on this node: started left to right, stopped right to left, one job at a time.
+
+    IDLE ──claim──▶ CLAIMED ──begin──▶ STARTING ──last start──▶ STARTED
+      ▲                │retract           │start failed, release    │release
+      │◀───────────────┘                  ▼                         ▼
+      └──────last stop confirmed────── STOPPING ◀───────────────────┘
+                                          │stop failed for good, or unknown
+                                          ▼
+                                       BLOCKED ──probes prove all stopped──▶ IDLE
+
+Everything but IDLE is a claim. Two attributes lie across the phases. *Provisional*: found after a crash
+or an absence, and not yet agreed with the peer; nothing is started meanwhile. *Muted*: the addresses were
+taken off because the peer may have taken over; they come back with `restore`.
+
+A job that ended UNKNOWN (time limit, lost answer) is never read as stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from hbd.config.model import AddressResource, GroupSpec, Limits, ResourceSpec
+from hbd.core.effects import (
+    Action,
+    Effect,
+    Kind,
+    Level,
+    Log,
+    ProbeResource,
+    StartJob,
+    StartResource,
+    StopResource,
+    Unwatch,
+    Watch,
+)
+from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, Result
+from hbd.core.report import Posture
+
+STOP_RETRIES = 10
+"""As HA_STOPRETRYMAX of heartbeat 3.0.6: so many repetitions, one second apart."""
+STOP_RETRY_MS = 1000
+BLOCKED_PROBE_MS = 5000
+
+
+class Phase(Enum):
+    """See the drawing above."""
+
+    IDLE = "idle"
+    CLAIMED = "claimed"
+    STARTING = "starting"
+    STARTED = "started"
+    STOPPING = "stopping"
+    BLOCKED = "blocked"
+
+
+class MemberState(Enum):
+    """What is known of one resource here."""
+
+    STOPPED = "stopped"
+    STARTED = "started"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class Member:
+    """One resource of the group."""
+
+    spec: ResourceSpec
+    state: MemberState = MemberState.STOPPED
+    last_error: str = ""
+    watched: bool = False
+
+    @property
+    def is_address(self) -> bool:
+        return isinstance(self.spec, AddressResource)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStarted:
+    """Every member is confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReleased:
+    """Every member is confirmed stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """A member did not start; what was started is being stopped again."""
+
+    reason: str
+
+
+Fact = GroupStarted | GroupReleased | StartFailed
+
+_POSTURE = {
+    Phase.IDLE: Posture.NONE,
+    Phase.CLAIMED: Posture.CLAIMED,
+    Phase.STARTING: Posture.STARTING,
+    Phase.STARTED: Posture.RUNNING,
+    Phase.STOPPING: Posture.STOPPING,
+    Phase.BLOCKED: Posture.BLOCKED,
+}
+_DIRECTION = {
+    Phase.STARTING: Direction.STARTING,
+    Phase.STARTED: Direction.STARTED,
+    Phase.STOPPING: Direction.STOPPING,
+    Phase.BLOCKED: Direction.STOPPING,
+}
+_FOUND = {
+    Condition.RUNNING: MemberState.STARTED,
+    Condition.STOPPED: MemberState.STOPPED,
+    Condition.BUSY: MemberState.UNKNOWN,
+    Condition.UNKNOWN: MemberState.UNKNOWN,
+}
+
+
+class Group:
+    """What this node does with one group. Makes effects; decides nothing about who should have it."""
+
+    def __init__(self, spec: GroupSpec, limits: Limits, new_job: Callable[[], JobId]) -> None:
+        self.spec = spec
+        self.members = [Member(resource) for resource in spec.resources]
+        self.phase = Phase.IDLE
+        self.epoch = 0
+        self.pinned = False
+        self.failback = True
+        self.provisional = False
+        self.muted = False
+        self.unable = False
+        self.reason = ""
+        self.claimed_at: tuple[int, int] | None = None
+        """(generation, seq) of our first report that carried the present claim."""
+        self.changing = False
+        """The configuration no longer wants it: once idle it is forgotten."""
+        self._limits = limits
+        self._new_job = new_job
+        self._job: JobId | None = None
+        self._job_member: Member | None = None
+        self._action: Action | None = None
+        self.dropping: JobId | None = None
+        """The job that takes the addresses off out of order."""
+        self._retries = 0
+        self._retry_ms: int | None = None
+        self._leaving = False
+        self._retired: list[Member] = []
+        """Members that a reload removed and that may still run."""
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    @property
+    def claims(self) -> bool:
+        return self.phase is not Phase.IDLE
+
+    @property
+    def may_run(self) -> bool:
+        """A start may have been asked for, and not every stop is confirmed."""
+        return self.phase not in (Phase.IDLE, Phase.CLAIMED)
+
+    @property
+    def runs(self) -> bool:
+        return self.phase is Phase.STARTED and not self.muted and self.is_whole
+
+    @property
+    def is_whole(self) -> bool:
+        return all(member.state is MemberState.STARTED for member in self.members)
+
+    @property
+    def at_rest(self) -> bool:
+        """Started, and no job on it."""
+        return self.phase is Phase.STARTED and self._job is None and self.dropping is None
+
+    @property
+    def running_somehow(self) -> bool:
+        """Some member runs, or nobody can say that it does not."""
+        return any(member.state is not MemberState.STOPPED for member in self.members)
+
+    @property
+    def busy(self) -> bool:
+        """In motion: a job runs, or the next one is due."""
+        return self.phase in (Phase.CLAIMED, Phase.STARTING, Phase.STOPPING) or self.dropping is not None
+
+    @property
+    def posture(self) -> Posture:
+        if self.phase is Phase.STARTED and not self.is_whole:
+            return Posture.STARTING
+        return _POSTURE[self.phase]
+
+    @property
+    def held(self) -> HeldGroup | None:
+        """Its line in /run/hbd/held."""
+        if not self.may_run:
+            return None
+        return HeldGroup(
+            self.key, _DIRECTION[self.phase], self.epoch, self.failback and not self.pinned,
+            tuple(member.spec for member in (*self.members, *self._retired)),
+        )  # fmt: skip
+
+    @property
+    def addresses_up(self) -> tuple[AddressResource, ...]:
+        """Addresses that may be on an interface here."""
+        return tuple(
+            member.spec
+            for member in self.members
+            if isinstance(member.spec, AddressResource) and member.state is not MemberState.STOPPED
+        )
+
+    def deadline_ms(self) -> int | None:
+        return self._retry_ms
+
+    # ------------------------------------------------------------ what it is told
+
+    def claim(self, epoch: int, failback: bool, pinned: bool, reason: str) -> None:
+        """Want it. Nothing starts before `begin`."""
+        assert self.phase is Phase.IDLE
+        self.phase, self.epoch, self.failback, self.pinned = Phase.CLAIMED, epoch, failback, pinned
+        self.claimed_at, self.reason = None, reason
+
+    def retract(self, reason: str) -> None:
+        """Give up a claim under which nothing was started."""
+        assert self.phase is Phase.CLAIMED
+        self.phase, self.reason = Phase.IDLE, reason
+
+    def begin(self) -> list[Effect]:
+        """The way is free: start the members."""
+        assert self.phase is Phase.CLAIMED
+        self.phase = Phase.STARTING
+        text = " ".join([self.spec.home, *(member.spec.name for member in self.members)])
+        return [self._log(Level.INFO, Kind.GROUP_ACQUIRING, f"Acquiring resource group: {text}")]
+
+    def adopt(self, held: HeldGroup, muted: bool) -> None:
+        """Found running and recorded at our start: ours, until the peer says otherwise."""
+        self.phase = Phase.STARTED if self.is_whole and not muted else Phase.STARTING
+        if held.direction is Direction.STOPPING:
+            self.phase = Phase.STOPPING
+        self.epoch, self.failback, self.pinned = held.epoch, held.failback, not held.failback
+        self.provisional, self.muted = True, muted
+        self.claimed_at, self.reason = None, "found running when hbd started"
+
+    def release(self, reason: str, leaving: bool = False) -> list[Effect]:
+        """Stop it in order, right to left."""
+        self._leaving = self._leaving or leaving
+        if self.phase is Phase.CLAIMED:
+            self.retract(reason)
+            return []
+        if self.phase not in (Phase.STARTING, Phase.STARTED):
+            return []
+        self.phase, self.reason = Phase.STOPPING, reason
+        self._retries, self._retry_ms = 0, None
+        text = " ".join([self.spec.home, *(member.spec.name for member in self.members)])
+        return [self._log(Level.INFO, Kind.GROUP_RELEASING, f"Releasing resource group: {text}")]
+
+    def mute(self) -> None:
+        """The addresses have to be off until the peer was asked."""
+        if self.may_run:
+            self.muted = self.provisional = True
+            self.claimed_at = None
+
+    def confirm(self) -> None:
+        """The peer does not object: it is ours, and muted addresses come back."""
+        self.provisional = self.muted = False
+        if self.phase is Phase.STARTED and not self.is_whole:
+            self.phase = Phase.STARTING
+
+    def found(self, position: int, condition: Condition) -> None:
+        """A probe's result."""
+        self.members[position].state = _FOUND[condition]
+
+    def strays(self) -> list[Member]:
+        """Members that run although nobody here started them; they are not claimed, and forgotten again."""
+        strays = [member for member in self.members if member.state is MemberState.STARTED]
+        for member in self.members:
+            member.state = MemberState.STOPPED
+        return strays
+
+    def reconfigure(self, spec: GroupSpec, limits: Limits) -> None:
+        """The same group with other members: what is new is started, what is gone is stopped, in place."""
+        known = {member.spec.identity: member for member in self.members}
+        members = []
+        for resource in spec.resources:
+            member = known.pop(resource.identity, None) or Member(resource)
+            member.spec = resource
+            members.append(member)
+        gone = [m for m in known.values() if m.state is not MemberState.STOPPED or m is self._job_member]
+        self._retired += gone
+        self.members, self.spec, self._limits = members, spec, limits
+        if self.phase is Phase.STARTED and not self.is_whole:
+            self.phase = Phase.STARTING
+
+    def vanished(self, resource: ResourceSpec) -> bool:
+        """A watched member was taken away by somebody else. True if it has to be put back."""
+        if self.muted or not self.at_rest:
+            return False
+        for member in self.members:
+            if member.spec == resource and member.state is MemberState.STARTED:
+                member.state = MemberState.STOPPED
+                self.phase = Phase.STARTING
+                return True
+        return False
+
+    # ------------------------------------------------------------ jobs
+
+    def advance(self, now_ms: int, clear: bool) -> tuple[list[Effect], list[Fact]]:
+        """The next job towards the phase's end. `clear`: nobody else may hold the group."""
+        if self._job is not None or self.dropping is not None:
+            return [], []
+        self._retired = [member for member in self._retired if member.state is not MemberState.STOPPED]
+        if self._retired and self.phase in (Phase.STARTING, Phase.STARTED, Phase.STOPPING):
+            return self._stop_job(self._retired[-1], now_ms), []
+        if self.phase is Phase.STARTING and not self.provisional and not self.muted:
+            return self._advance_start(clear)
+        if self.phase is Phase.STOPPING:
+            return self._advance_stop(now_ms)
+        if self.phase is Phase.BLOCKED and self._due(now_ms):
+            return self._probe_next(), []
+        return [], []
+
+    def _advance_start(self, clear: bool) -> tuple[list[Effect], list[Fact]]:
+        for member in self.members:
+            if member.state is MemberState.STARTED:
+                continue
+            if not clear:
+                return [], []
+            effects = self._start_job(member, StartResource(member.spec), self._limits.start_ms)
+            text = f"Running {member.spec.name} start"
+            return [self._log(Level.INFO, Kind.RESOURCE_START, text, member), *effects], []
+        self.phase = Phase.STARTED
+        return self._watch_members(), [GroupStarted()]
+
+    def _advance_stop(self, now_ms: int) -> tuple[list[Effect], list[Fact]]:
+        for member in reversed(self.members):
+            if member.state is not MemberState.STOPPED:
+                return self._stop_job(member, now_ms), []
+        return self._idle(), [GroupReleased()]
+
+    def _stop_job(self, member: Member, now_ms: int) -> list[Effect]:
+        if self._retry_ms is not None and now_ms < self._retry_ms:
+            return []
+        self._retry_ms = None
+        effects: list[Effect] = [
+            self._log(Level.INFO, Kind.RESOURCE_STOP, f"Running {member.spec.name} stop", member)
+        ]
+        if member.watched:
+            member.watched = False
+            effects.append(Unwatch(member.spec))
+        action = StopResource(member.spec, self._leaving)
+        return effects + self._start_job(member, action, self._limits.stop_ms)
+
+    def _probe_next(self) -> list[Effect]:
+        self._retry_ms = None
+        for member in reversed(self.members):
+            if member.state is not MemberState.STOPPED:
+                return self._start_job(member, ProbeResource(member.spec), self._limits.probe_ms)
+        return []
+
+    def _due(self, now_ms: int) -> bool:
+        return self._retry_ms is None or now_ms >= self._retry_ms
+
+    def _start_job(self, member: Member, action: Action, limit_ms: int) -> list[Effect]:
+        self._job, self._job_member, self._action = self._new_job(), member, action
+        return [StartJob(self._job, action, limit_ms)]
+
+    def _idle(self) -> list[Effect]:
+        self.phase, self.provisional, self.muted, self.claimed_at = Phase.IDLE, False, False, None
+        self._leaving = False
+        effects: list[Effect] = [Unwatch(member.spec) for member in self.members if member.watched]
+        for member in self.members:
+            member.watched = False
+        return effects
+
+    def _watch_members(self) -> list[Effect]:
+        effects: list[Effect] = []
+        for member in self.members:
+            if member.is_address and not member.watched:
+                member.watched = True
+                effects.append(Watch(member.spec))
+        return effects
+
+    def ended(self, now_ms: int, job: JobId, outcome: Outcome) -> tuple[list[Effect], list[Fact]] | None:
+        """A job ended; None if it is none of ours."""
+        if job == self.dropping:
+            self.dropping = None
+            if outcome.result is Result.OK:
+                for member in self.members:
+                    if member.is_address and member is not self._job_member:
+                        member.state = MemberState.STOPPED
+            return [], []
+        if job != self._job:
+            return None
+        ended, action = self._job_member, self._action
+        assert ended is not None
+        self._job = self._job_member = self._action = None
+        match action:
+            case StartResource():
+                return self._start_ended(ended, outcome)
+            case StopResource():
+                return self._stop_ended(now_ms, ended, outcome)
+            case _:
+                return self._blocked_probe_ended(now_ms, ended, outcome)
+
+    def _start_ended(self, member: Member, outcome: Outcome) -> tuple[list[Effect], list[Fact]]:
+        if outcome.result is Result.OK:
+            member.state, member.last_error = MemberState.STARTED, ""
+            return [], []
+        member.state, member.last_error = MemberState.UNKNOWN, outcome.reason
+        text = f"{member.spec.name} did not start: {outcome.reason}"
+        effects: list[Effect] = [self._log(Level.ERROR, Kind.RESOURCE_FAILED, text, member)]
+        if self.phase is not Phase.STARTING:
+            return effects, []
+        text = f"Giving up resources due to failure of {member.spec.name}"
+        effects.append(self._log(Level.CRIT, Kind.GROUP_UNABLE, text, member))
+        self.unable = True
+        effects += self.release(f"{member.spec.name} did not start: {outcome.reason}")
+        return effects, [StartFailed(outcome.reason)]
+
+    def _stop_ended(self, now_ms: int, member: Member, outcome: Outcome) -> tuple[list[Effect], list[Fact]]:
+        if outcome.result is Result.OK:
+            member.state, self._retries = MemberState.STOPPED, 0
+            return [], []
+        member.last_error = outcome.reason
+        text = f"{member.spec.name} did not stop: {outcome.reason}"
+        effects: list[Effect] = [self._log(Level.ERROR, Kind.RESOURCE_FAILED, text, member)]
+        if outcome.result is Result.FAILED and self._retries < STOP_RETRIES:
+            self._retries += 1
+            self._retry_ms = now_ms + STOP_RETRY_MS
+            text = f"Retrying failed stop operation [{member.spec.name}]"
+            return [*effects, self._log(Level.INFO, Kind.RESOURCE_STOP, text, member)], []
+        member.state = MemberState.UNKNOWN
+        self.phase, self._retry_ms = Phase.BLOCKED, now_ms + BLOCKED_PROBE_MS
+        self.reason = f"{member.spec.name} did not stop: {outcome.reason}"
+        text = f"group {self.name} is blocked: {self.reason}; it stays claimed here until it is seen stopped"
+        return [*effects, self._log(Level.CRIT, Kind.GROUP_BLOCKED, text, member)], []
+
+    def _blocked_probe_ended(
+        self, now_ms: int, member: Member, outcome: Outcome
+    ) -> tuple[list[Effect], list[Fact]]:
+        if outcome.condition is Condition.STOPPED:
+            member.state, self._retries = MemberState.STOPPED, 0
+            # What stood left of the culprit was never asked to stop.
+            self.phase = Phase.STOPPING
+            return [], []
+        self._retry_ms = now_ms + BLOCKED_PROBE_MS
+        return [], []
+
+    def _log(self, level: Level, kind: Kind, text: str, member: Member | None = None) -> Log:
+        return Log(level, kind, text, group=self.name, resource="" if member is None else member.spec.name)

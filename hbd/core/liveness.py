@@ -1,0 +1,144 @@
+"""When a node or a link counts as silent.
+
+A node lives by its *status* messages only; any kept message keeps the link alive that it came on
+(heartbeat 3.0.6, process_status_message). How long its silence may last is what the node itself
+advertised (`dt`); until communication is up, initdead holds for everybody.
+
+Time in which *we* did not run is no silence of theirs: `excuse` moves the deadlines, by at most one
+deadtime for one silence, since a node that is always late is itself the sick one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDead:
+    """No status for longer than the node's own deadtime."""
+
+    node: str
+    silence_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLate:
+    """No status for longer than warntime, and then one. Told when it comes, as 3.0.6 does."""
+
+    node: str
+    silence_ms: int
+    beyond_deadtime: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDead:
+    """Nothing kept from this node on this link for the dead interval."""
+
+    node: str
+    link: str
+
+
+@dataclass(slots=True)
+class _Node:
+    heard_ms: int
+    timeout_ms: int
+    ever_heard: bool = False
+    dead: bool = False
+    excused_ms: int = 0
+
+
+@dataclass(slots=True)
+class _Link:
+    heard_ms: int
+    up: bool
+
+
+class Liveness:
+    """Deadlines of nodes and links, in milliseconds of the clock of `Instant`."""
+
+    def __init__(
+        self, now_ms: int, nodes: tuple[str, ...], warntime_ms: int, deadtime_ms: int, initdead_ms: int
+    ) -> None:
+        self._warntime_ms = warntime_ms
+        self._deadtime_ms = deadtime_ms
+        self._initdead_ms = initdead_ms
+        self._starting = True
+        self._nodes = {name: _Node(now_ms, deadtime_ms) for name in nodes}
+        self._links: dict[tuple[str, str], _Link] = {}
+
+    def retime(self, warntime_ms: int, deadtime_ms: int, initdead_ms: int) -> None:
+        """New timings after a reload; what a node advertised of itself stays."""
+        self._warntime_ms, self._deadtime_ms, self._initdead_ms = warntime_ms, deadtime_ms, initdead_ms
+
+    def communication_is_up(self) -> None:
+        """From now on a node's own deadtime counts instead of initdead."""
+        self._starting = False
+
+    def status_heard(self, now_ms: int, node: str, timeout_ms: int, skip_late_check: bool) -> NodeLate | None:
+        """A status came: the node lives, and says how long its next silence may last."""
+        state = self._nodes[node]
+        silence_ms = now_ms - state.heard_ms
+        late = None
+        if state.ever_heard and not skip_late_check and silence_ms > self._warntime_ms:
+            late = NodeLate(node, silence_ms, silence_ms > self._deadtime_ms)
+        state.heard_ms, state.timeout_ms = now_ms, timeout_ms
+        state.ever_heard, state.dead, state.excused_ms = True, False, 0
+        return late
+
+    def link_heard(self, now_ms: int, node: str, link: str) -> bool:
+        """Something kept came on this link. True if that brought the link up."""
+        state = self._links.get((node, link))
+        if state is None:
+            self._links[node, link] = _Link(now_ms, True)
+            return True
+        was_up, state.up, state.heard_ms = state.up, True, now_ms
+        return not was_up
+
+    def excuse(self, lateness_ms: int) -> None:
+        """We did not run for so long: that is not the others' silence."""
+        for state in self._nodes.values():
+            allowance_ms = min(lateness_ms, self._deadtime_ms - state.excused_ms)
+            state.heard_ms += allowance_ms
+            state.excused_ms += allowance_ms
+        for link in self._links.values():
+            link.heard_ms += min(lateness_ms, self._deadtime_ms)
+
+    def expire(self, now_ms: int) -> list[NodeDead | LinkDead]:
+        """Who is dead by now; each is told once."""
+        facts: list[NodeDead | LinkDead] = []
+        for name, state in self._nodes.items():
+            if not state.dead and now_ms - state.heard_ms >= self._limit_ms(state):
+                state.dead = True
+                facts.append(NodeDead(name, now_ms - state.heard_ms))
+        for (node, link), line in self._links.items():
+            if line.up and now_ms - line.heard_ms >= self._limit_ms(self._nodes[node]):
+                line.up = False
+                facts.append(LinkDead(node, link))
+        return facts
+
+    def deadline_ms(self) -> int | None:
+        """When `expire` may next have something to tell."""
+        deadlines = [s.heard_ms + self._limit_ms(s) for s in self._nodes.values() if not s.dead]
+        deadlines += [
+            line.heard_ms + self._limit_ms(self._nodes[node])
+            for (node, _), line in self._links.items()
+            if line.up
+        ]
+        return min(deadlines, default=None)
+
+    def everybody_is_known(self) -> bool:
+        """Every node was heard, or has been declared dead: 3.0.6's condition for communication up."""
+        return all(state.ever_heard or state.dead for state in self._nodes.values())
+
+    def ever_heard(self, node: str) -> bool:
+        return self._nodes[node].ever_heard
+
+    def heard_ms(self, node: str) -> int:
+        return self._nodes[node].heard_ms
+
+    def links(self) -> dict[tuple[str, str], bool]:
+        """(node, link) -> up, for all that were ever heard."""
+        return {key: line.up for key, line in self._links.items()}
+
+    def _limit_ms(self, state: _Node) -> int:
+        return max(self._initdead_ms, state.timeout_ms) if self._starting else state.timeout_ms

@@ -1,0 +1,407 @@
+"""The other nodes: heard, late, dead, back, restarted; links; retransmission; and communication up.
+
+Turns datagrams and the passing of time into facts about peers. What follows for the groups is custody's
+business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+
+from hbd.config.model import Config, MediumSpec
+from hbd.core import message as f
+from hbd.core import protocol
+from hbd.core import report as reports
+from hbd.core.channel import Channel, Dropped, Own, Received
+from hbd.core.claims import Peer, PeerKind
+from hbd.core.desk import Desk
+from hbd.core.effects import Kind, Level, PeerRecord, StoreGeneration, StorePeers, Transmit
+from hbd.core.liveness import LinkDead, Liveness, NodeDead
+from hbd.core.message import BadField, Message
+from hbd.core.sequence import GapClosed, GapSeen, TooManyLost
+from hbd.errors import WireError
+
+LOG_EVERY_MS = 10_000
+"""One kind of dropped datagram is logged at most so often."""
+REQNODES_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is, as kept across restarts."""
+
+    name: str
+    uuid: bytes
+    generation: int
+    incarnation: int = 0
+    """Drawn at random at each start."""
+    peers: tuple[PeerRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A newer report of an hbd peer was applied."""
+
+    peer: Peer
+    first: bool
+    """The first in our life or in its."""
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A peer was declared dead by silence."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A peer said something of 3.0.6's resource conversation."""
+
+    peer: Peer
+    kind: str
+    message: Message
+
+
+Fact = Reported | Died | Said
+
+_CONVERSATION = (
+    protocol.STARTING, protocol.RESOURCE, protocol.ASK_RESOURCES, protocol.HB_TAKEOVER, protocol.SHUTDONE,
+    protocol.IP_REQUEST, protocol.IP_REQUEST_RESP,
+)  # fmt: skip
+
+
+class Membership:
+    """All nodes but us."""
+
+    def __init__(self, config: Config, identity: Identity, desk: Desk, rng: Random) -> None:
+        self._config, self._desk, self._identity = config, desk, identity
+        self.channel = Channel(config, identity.name, identity.uuid, identity.generation, rng)
+        self.channel.remember(identity.peers)
+        self.peers = {name: Peer(name) for name in config.peers}
+        self.status = "init"
+        self.node_status = dict.fromkeys(config.peers, "init")
+        timing = config.timing
+        self._liveness = Liveness(
+            0, config.peers, timing.warntime_ms, timing.deadtime_ms, timing.initdead_ms
+        )
+        self.answer_due = False
+        """A peer's state changed: it waits for our echo."""
+        self.generation_jumped = False
+        self._sent_ms: dict[int, int] = {}
+        self._echoed_ms: int | None = None
+        self._asked_ms: int | None = None
+        self._answered = False
+        self._quiet: dict[str, tuple[int, int]] = {}
+        self._own_links: set[str] = set()
+
+    # ------------------------------------------------------------ for others
+
+    @property
+    def peer(self) -> Peer | None:
+        """The other node of a two-node cluster."""
+        return next(iter(self.peers.values())) if len(self.peers) == 1 else None
+
+    @property
+    def live(self) -> list[Peer]:
+        return [peer for peer in self.peers.values() if peer.alive]
+
+    def links(self) -> dict[tuple[str, str], bool]:
+        """(node, link) -> up."""
+        return self._liveness.links()
+
+    def heard_ms(self, node: str) -> int:
+        return self._liveness.heard_ms(node)
+
+    def begin(self) -> None:
+        """Time starts to count."""
+        timing = self._config.timing
+        self._liveness = Liveness(
+            self._desk.now.ms, self._config.peers, timing.warntime_ms, timing.deadtime_ms, timing.initdead_ms
+        )
+
+    def reconfigure(self, config: Config) -> None:
+        """Timings, keys and formats of a reload. The set of nodes needs a restart."""
+        self._config = config
+        self.channel.reconfigure(config)
+        timing = config.timing
+        self._liveness.retime(timing.warntime_ms, timing.deadtime_ms, timing.initdead_ms)
+
+    def deadline_ms(self) -> int | None:
+        times = [self._liveness.deadline_ms(), self.channel.next_request_ms()]
+        if self._asked_ms is not None and not self._answered:
+            times.append(self._asked_ms + REQNODES_MS)
+        return min((t for t in times if t is not None), default=None)
+
+    # ------------------------------------------------------------ out
+
+    def say(self, fields: protocol.Fields) -> None:
+        """Send a message on every link."""
+        self._desk.emit(Transmit(self.channel.send(self._desk.now, fields)))
+
+    def say_status(self, report: str, deadtime_ms: int) -> None:
+        """Send a heartbeat, and remember when, to know later how old an echo is."""
+        self.say(protocol.status(self.status, deadtime_ms, report))
+        self._sent_ms[self.channel.seq] = self._desk.now.ms
+        if len(self._sent_ms) > 256:
+            del self._sent_ms[next(iter(self._sent_ms))]
+        self.answer_due = False
+
+    def silence_of_ours_ms(self, last_step_ms: int) -> int:
+        """How long the peer may not have heard us: since our last heartbeat that it echoed."""
+        peer = self.peer
+        since_ms = last_step_ms
+        if peer is not None and peer.kind is PeerKind.HBD and self._echoed_ms is not None:
+            since_ms = min(since_ms, self._echoed_ms)
+        return self._desk.now.ms - since_ms
+
+    # ------------------------------------------------------------ communication up
+
+    def communication_up(self) -> bool:
+        """Everybody was heard or is dead, and a 3.0.6 peer has agreed on the nodes."""
+        if not self._liveness.everybody_is_known():
+            return False
+        if any(peer.alive and peer.kind is PeerKind.UNKNOWN for peer in self.peers.values()):
+            return False
+        classic = [peer for peer in self.live if peer.kind is PeerKind.CLASSIC]
+        if classic and not self._answered:
+            now_ms = self._desk.now.ms
+            if self._asked_ms is None or now_ms - self._asked_ms >= REQNODES_MS:
+                self._asked_ms = now_ms
+                self.say(protocol.reqnodes(classic[0].name))
+            return False
+        return True
+
+    def become(self, status: str) -> None:
+        """Set our own status."""
+        self.status = status
+        self._desk.info(Kind.LOCAL_STATUS, f"Local status now set to: '{status}'", node=self._identity.name)
+        if status == "active":
+            self._liveness.communication_is_up()
+
+    # ------------------------------------------------------------ time
+
+    def excuse(self, lateness_ms: int) -> None:
+        """We did not run: no silence of theirs."""
+        self._liveness.excuse(lateness_ms)
+
+    def expire(self) -> list[Fact]:
+        """Who is dead by now, and what is to be asked for again."""
+        facts: list[Fact] = []
+        now = self._desk.now
+        for fact in self._liveness.expire(now.ms):
+            match fact:
+                case LinkDead(node, link):
+                    self._desk.log(
+                        Level.INFO, Kind.LINK_DEAD, f"Link {node}:{link} dead.", node=node, link=link
+                    )
+                case NodeDead(node, _):
+                    facts.append(self._bury(self.peers[node]))
+        next_ms = self.channel.next_request_ms()
+        if next_ms is not None and next_ms <= now.ms:
+            for peer in self.live:
+                for datagram in self.channel.ask_again(now, peer.name):
+                    self._desk.emit(Transmit(datagram))
+        return facts
+
+    def _bury(self, peer: Peer) -> Died:
+        self._desk.warn(Kind.NODE_DEAD, f"node {peer.name}: is dead", node=peer.name)
+        peer.alive, peer.dead = False, True
+        self.node_status[peer.name] = "dead"
+        self.channel.forget(peer.name, entirely=False)
+        return Died(peer)
+
+    # ------------------------------------------------------------ in
+
+    def datagram(self, medium: MediumSpec, payload: bytes) -> list[Fact]:
+        """Take in one datagram; whatever it holds, nothing is raised."""
+        match self.channel.receive(self._desk.now, payload):
+            case Dropped(reason, node, detail):
+                self._report_drop(reason, node, detail)
+                return []
+            case Own():
+                if medium.link not in self._own_links:
+                    self._own_links.add(medium.link)
+                    self._link_up(self._identity.name, medium.link)
+                return []
+            case Received() as received:
+                return self._received(medium, received)
+
+    def _received(self, medium: MediumSpec, received: Received) -> list[Fact]:
+        if self._liveness.link_heard(self._desk.now.ms, received.node, medium.link):
+            self._link_up(received.node, medium.link)
+        if not received.fresh:
+            return []
+        self._note_gaps(received)
+        facts: list[Fact] = []
+        peer = self.peers[received.node]
+        try:
+            if received.kind == protocol.STATUS:
+                facts += self._status(peer, received)
+            elif received.for_us:
+                facts += self._other(peer, received)
+        except (BadField, WireError) as bad:
+            self._report_drop("bad field", received.node, str(bad))
+        ack = None if received.seq == 0 else self.channel.acknowledge(self._desk.now, received.node)
+        if ack is not None:
+            self._desk.emit(Transmit(ack))
+        return facts
+
+    def _status(self, peer: Peer, received: Received) -> list[Fact]:
+        message = received.message
+        st, dt_ms = message.text(f.ST), message.hex(f.DT)
+        if not st:
+            raise BadField("status without st")
+        text = message.text(protocol.HBD)
+        report = None if text is None else reports.decode(text)
+        if received.restarted:
+            self._restarted(peer, received)
+        if not received.newest_status:
+            return []
+        self._lives(peer, received, dt_ms or self._config.timing.deadtime_ms)
+        self._status_changed(peer, st)
+        if report is None:
+            if peer.kind is not PeerKind.CLASSIC:
+                peer.kind = PeerKind.CLASSIC
+                text = f"node {peer.name} speaks heartbeat 3.0.6's protocol"
+                self._desk.info(Kind.PEER_KIND, text, node=peer.name)
+            return []
+        return self._report(peer, report, received)
+
+    def _report(self, peer: Peer, report: reports.Report, received: Received) -> list[Fact]:
+        before = None if peer.report is None else peer.report.content
+        known = peer.report is not None and peer.report.groups is not None
+        if not peer.apply(report, received.generation, received.seq):
+            return []
+        if report.content != before:
+            self.answer_due = True
+        generation, seq = report.echo
+        if generation == self.channel.generation and seq in self._sent_ms:
+            self._echoed_ms = self._sent_ms[seq]
+        if report.known_generation > self.channel.generation:
+            self._jump(peer, report.known_generation + 1)
+        return [Reported(peer, first=not known and report.groups is not None)]
+
+    def _jump(self, peer: Peer, generation: int) -> None:
+        """The peer knew a later life of ours, and believes nothing that an earlier one says (rule 18)."""
+        self._desk.warn(
+            Kind.REPLAY, f"{peer.name} knows a later generation of this node: going on as {generation}"
+        )
+        self.channel.restart(generation)
+        self._sent_ms.clear()
+        self._echoed_ms = None
+        self.generation_jumped = True
+        self._desk.emit(StoreGeneration(generation))
+
+    def _restarted(self, peer: Peer, received: Received) -> None:
+        if received.previous_generation:
+            self._desk.info(Kind.NODE_RESTARTED, f"Heartbeat restart on node {peer.name}", node=peer.name)
+        self.channel.forget(peer.name, entirely=True)
+        peer.restarted(received.generation)
+        self._asked_ms, self._answered = None, False
+        self._desk.emit(StorePeers(self.channel.records()))
+
+    def _lives(self, peer: Peer, received: Received, timeout_ms: int) -> None:
+        if peer.dead and not received.restarted and peer.generation:
+            self._desk.log(
+                Level.CRIT, Kind.NODE_RETURNED, f"Cluster node {peer.name} returning after partition.",
+                node=peer.name,
+            )  # fmt: skip
+        late = self._liveness.status_heard(
+            self._desk.now.ms, peer.name, timeout_ms, skip_late_check=received.restarted or peer.dead
+        )
+        if late is not None:
+            text = f"Late heartbeat: Node {peer.name}: interval {late.silence_ms} ms"
+            level = Level.CRIT if late.beyond_deadtime else Level.WARN
+            text += " (> deadtime)" if late.beyond_deadtime else ""
+            self._desk.log(level, Kind.LATE_HEARTBEAT, text, node=peer.name)
+        peer.alive, peer.dead = True, False
+        peer.generation = received.generation
+
+    def _status_changed(self, peer: Peer, st: str) -> None:
+        st = st.lower()
+        if st != self.node_status[peer.name]:
+            self.node_status[peer.name] = st
+            self._desk.info(
+                Kind.NODE_STATUS, f"Status update for node {peer.name}: status {st}", node=peer.name
+            )
+
+    def _other(self, peer: Peer, received: Received) -> list[Fact]:
+        now, message = self._desk.now, received.message
+        match received.kind:
+            case protocol.REXMIT:
+                datagrams, problems = self.channel.requested(now, peer.name, message)
+                for datagram in datagrams:
+                    self._desk.emit(Transmit(datagram))
+                for problem in problems:
+                    self._report_drop("rexmit", peer.name, problem)
+            case protocol.NAK:
+                seq = self.channel.refused(peer.name, message)
+                if seq is not None:
+                    text = f"Irretrievably lost packet: node {peer.name} seq {seq}"
+                    self._desk.log(Level.ERROR, Kind.LOST_PACKETS, text, node=peer.name)
+            case protocol.ACK:
+                self.channel.acked(peer.name, message)
+            case protocol.REQNODES:
+                self.say(protocol.repnodes(peer.name, self._config.nodes))
+            case protocol.REPNODES:
+                self._answered = True
+            case kind if kind in _CONVERSATION:
+                return [Said(peer, kind, message)]
+            case _:
+                pass  # Unknown types are never an error in 3.0.6; their numbers were counted.
+        return []
+
+    # ------------------------------------------------------------ log
+
+    def _link_up(self, node: str, link: str) -> None:
+        self._desk.log(Level.INFO, Kind.LINK_UP, f"Link {node}:{link} up.", node=node, link=link)
+
+    def _note_gaps(self, received: Received) -> None:
+        for fact in received.facts:
+            match fact:
+                case GapSeen(first, last):
+                    text = f"{fact.count} lost packet(s) for [{received.node}] [{first - 1}:{last + 1}]"
+                    self._desk.warn(Kind.LOST_PACKETS, text, node=received.node)
+                case GapClosed():
+                    text = f"No pkts missing from {received.node}!"
+                    self._desk.info(Kind.LOST_PACKETS, text, node=received.node)
+                case TooManyLost():
+                    text = "lost a lot of packets!"
+                    self._desk.log(Level.ERROR, Kind.LOST_PACKETS, text, node=received.node)
+                case _:
+                    pass
+
+    def _report_drop(self, reason: str, node: str, detail: str) -> None:
+        if reason == "old duplicate" or (not self._config.log_badpack and not node):
+            return
+        now_ms = self._desk.now.ms
+        next_ms, hidden = self._quiet.get(reason, (now_ms, 0))
+        if now_ms < next_ms:
+            self._quiet[reason] = (next_ms, hidden + 1)
+            return
+        self._quiet[reason] = (now_ms + LOG_EVERY_MS, 0)
+        more = f" ({hidden} more like it since the last line)" if hidden else ""
+        kind = Kind.REPLAY if reason == "replay" else Kind.BAD_PACKET
+        self._desk.log(Level.ERROR, kind, _drop_text(reason, node, detail) + more, node=node)
+
+
+def _drop_text(reason: str, node: str, detail: str) -> str:
+    match reason:
+        case "replay":
+            return f"should_drop_message: attempted replay attack [{node}]? [{detail}]"
+        case "unknown node":
+            return f"process_status_message: bad node [{node}] in message"
+        case "rexmit":
+            return detail
+        case "own uuid, other name":
+            return f"node {node} uses this node's uuid: one of two cloned disks needs a new /var/lib/hbd/uuid"
+        case _:
+            return f"dropped a datagram: {detail or reason}"
+
+
+def first_of(times: Iterable[int | None]) -> int | None:
+    """The earliest of some deadlines."""
+    return min((time for time in times if time is not None), default=None)

@@ -1,0 +1,156 @@
+"""The core's knowledge as one immutable view. Pure; nothing in the core reads it."""
+
+from __future__ import annotations
+
+from hbd.config.model import AddressResource, Bcast, Config, MediumSpec, Ucast
+from hbd.core.claims import Peer
+from hbd.core.custody import Custody
+from hbd.core.groups import Group, Member, MemberState, Phase
+from hbd.core.membership import Membership
+from hbd.core.report import Posture
+from hbd.core.views import (
+    ClusterState,
+    ClusterView,
+    GroupState,
+    GroupView,
+    Holding,
+    LinkStatus,
+    LinkView,
+    NodeStatus,
+    NodeView,
+    ResourceView,
+)
+
+_STATE = {
+    Posture.NONE: GroupState.STOPPED,
+    Posture.CLAIMED: GroupState.STOPPED,
+    Posture.STARTING: GroupState.STARTING,
+    Posture.RUNNING: GroupState.STARTED,
+    Posture.STOPPING: GroupState.STOPPING,
+    Posture.BLOCKED: GroupState.BLOCKED,
+}
+_STATUS = {status.value: status for status in NodeStatus}
+
+
+def of(
+    config: Config, membership: Membership, custody: Custody, *,
+    leaving: bool, degraded: tuple[str, ...], counters: dict[str, int],
+) -> ClusterView:  # fmt: skip
+    """The view after a step."""
+    peer = membership.peer
+    channel = membership.channel
+    statistics = {
+        "datagrams_sent": channel.sent,
+        "datagrams_received": channel.received,
+        **{f"dropped_{reason.replace(' ', '_').replace(',', '')}": n for reason, n in channel.drops.items()},
+        **counters,
+    }
+    transition = custody.transition
+    return ClusterView(
+        local_node=config.local_node,
+        state=_cluster_state(membership, custody, leaving),
+        holding=custody.holding,
+        auto_failback=config.auto_failback,
+        generation=channel.generation,
+        transition=0 if transition is None else transition.number,
+        last_finished=custody.last_finished,
+        nodes=tuple(_node(config, membership, custody, name) for name in config.nodes),
+        links=_links(config, membership),
+        groups=tuple(_group(config, custody.groups[key], peer) for key in custody.groups),
+        degraded=degraded,
+        statistics=tuple(sorted(statistics.items())),
+    )
+
+
+def _cluster_state(membership: Membership, custody: Custody, leaving: bool) -> ClusterState:
+    if leaving:
+        return ClusterState.STOPPING
+    if membership.status != "active":
+        return ClusterState.STARTING
+    if not custody.placed:
+        return ClusterState.JOINING
+    return ClusterState.STABLE if custody.settled else ClusterState.TRANSITION
+
+
+def _node(config: Config, membership: Membership, custody: Custody, name: str) -> NodeView:
+    if name == config.local_node:
+        return NodeView(name, "normal", _STATUS[membership.status], custody.holding, True)
+    status = _STATUS.get(membership.node_status[name], NodeStatus.UP)
+    return NodeView(name, "normal", status, _holding_of(membership.peers[name], custody), False)
+
+
+def _holding_of(peer: Peer, custody: Custody) -> Holding:
+    if peer.dead:
+        return Holding.NONE
+    held = [
+        group.spec.home == peer.name
+        for group in custody.groups.values()
+        if peer.entry(group.key).posture not in (Posture.NONE, Posture.CLAIMED)
+    ]
+    if any(held) and not all(held):
+        return Holding.ALL
+    return Holding.NONE if not held else Holding.LOCAL if held[0] else Holding.FOREIGN
+
+
+def _links(config: Config, membership: Membership) -> tuple[LinkView, ...]:
+    known = membership.links()
+    views: dict[tuple[str, str], LinkView] = {}
+    for node in config.peers:
+        for medium in config.media:
+            if isinstance(medium, Bcast | Ucast):
+                status = LinkStatus.UP if known.get((node, medium.link)) else LinkStatus.DEAD
+                views.setdefault(
+                    (node, medium.link), LinkView(node, medium.link, _directive(medium), status)
+                )
+    return tuple(views.values())
+
+
+def _directive(medium: MediumSpec) -> str:
+    return type(medium).__name__.lower()
+
+
+def _group(config: Config, group: Group, peer: Peer | None) -> GroupView:
+    theirs = None if peer is None or peer.dead else peer.entry(group.key)
+    if group.claims or theirs is None or not theirs.claims:
+        # Nobody is called the owner before its jobs have confirmed it.
+        owns = group.phase in (Phase.STARTED, Phase.STOPPING, Phase.BLOCKED)
+        state = _STATE[group.posture]
+        if group.phase is Phase.IDLE and group.unable:
+            state = GroupState.FAILED
+        return GroupView(
+            group.spec.name, group.spec.home, config.local_node if owns else "", state,
+            _resources(group), group.reason,
+        )  # fmt: skip
+    assert peer is not None
+    owner = peer.name if theirs.posture in (Posture.RUNNING, Posture.STOPPING, Posture.BLOCKED) else ""
+    reason = f"{peer.name} reports it as {_STATE[theirs.posture].value}"
+    if group.unable:
+        reason += f"; it did not start here: {group.reason}"
+    return GroupView(
+        group.spec.name, group.spec.home, owner, _STATE[theirs.posture],
+        _resources(group, _STATE[theirs.posture]), reason,
+    )  # fmt: skip
+
+
+def _resources(group: Group, peers_state: GroupState | None = None) -> tuple[ResourceView, ...]:
+    return tuple(
+        ResourceView(
+            spec=member.spec,
+            kind="address" if isinstance(member.spec, AddressResource) else "unit",
+            group=group.spec.name,
+            position=position,
+            state=_resource_state(group, member) if peers_state is None else peers_state,
+            last_error=member.last_error,
+        )
+        for position, member in enumerate(group.members)
+    )
+
+
+def _resource_state(group: Group, member: Member) -> GroupState:
+    if member.state is MemberState.STARTED:
+        return GroupState.STOPPING if group.phase is Phase.STOPPING else GroupState.STARTED
+    if group.phase is Phase.BLOCKED and member.state is MemberState.UNKNOWN:
+        return GroupState.BLOCKED
+    if member.last_error:
+        return GroupState.FAILED
+    return GroupState.STARTING if group.phase is Phase.STARTING else GroupState.STOPPED

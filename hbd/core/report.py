@@ -1,0 +1,164 @@
+"""The state that hbd puts into every status message, in one extra field that heartbeat 3.0.6 ignores.
+
+One-shot messages get lost, come late and come twice. So a node repeats its whole state with each
+heartbeat, together with the number of the last report it has applied from the peer (the *echo*).
+A report that echoes number n was made by somebody who knew what we said in number n: that, and
+nothing else, is how a node learns that its claim was seen.
+
+Text of the field: `1 INCARNATION ECHOGEN:ECHOSEQ KNOWNGEN DIGEST FLAGS [POSTURE,EPOCH,GROUP]…`,
+numbers in hex. A group is called by its key, since two
+nodes may spell it differently; groups without anything to say are left out. While the members are still being
+probed there is no digest and no group: `?` stands in their place, and nothing may be concluded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from hbd.config.model import AutoFailback
+from hbd.errors import WireError
+
+
+class Posture(Enum):
+    """What a node has to do with a group. Everything but NONE is a claim."""
+
+    NONE = "-"
+    CLAIMED = "c"
+    """Wants it and waits until the peer has seen that; nothing runs."""
+    STARTING = "s"
+    RUNNING = "r"
+    """Every member confirmed by its job."""
+    STOPPING = "p"
+    BLOCKED = "b"
+    """A stop failed: it may still run here, and nobody may assume that it is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One group in a report."""
+
+    posture: Posture = Posture.NONE
+    epoch: int = 0
+    """Grows with every acquisition anywhere; the older acquisition wins a conflict."""
+    provisional: bool = False
+    """Found after a crash or an absence; loses to a peer that claimed meanwhile."""
+    offered: bool = False
+    """To be handed over to the peer; with NONE: released to it."""
+    accepted: bool = False
+    """Ready to take what the peer offers."""
+    asked: bool = False
+    """An operator wants it here: the holder is asked to offer it."""
+    unable: bool = False
+    """Failed to start here."""
+    peer_unable: bool = False
+    """Known to have failed to start at the peer."""
+    pinned: bool = False
+    """Moved by an operator: no automatic failback."""
+
+    @property
+    def claims(self) -> bool:
+        return self.posture is not Posture.NONE
+
+
+NOTHING = Entry()
+
+_FLAGS = (
+    ("x", "provisional"), ("o", "offered"), ("a", "accepted"), ("t", "asked"),
+    ("u", "unable"), ("v", "peer_unable"), ("n", "pinned"),
+)  # fmt: skip
+_FAILBACK = {AutoFailback.ON: "1", AutoFailback.OFF: "0", AutoFailback.LEGACY: "L"}
+_POSTURES = {posture.value: posture for posture in Posture}
+_FAILBACKS = {text: value for value, text in _FAILBACK.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One node's state. `groups` is None while it does not know itself what it holds."""
+
+    incarnation: int
+    echo: tuple[int, int]
+    """(generation, seq) of the last report applied from the peer; (0, 0) if none."""
+    known_generation: int
+    """The highest generation of the peer ever seen, so that a node set back in time can jump."""
+    auto_failback: AutoFailback
+    digest: str = ""
+    active: bool = False
+    settled: bool = False
+    """Nothing in motion here: initial placement done, no job running."""
+    leaving: bool = False
+    groups: dict[str, Entry] | None = field(default=None)
+
+    def entry(self, group: str) -> Entry:
+        """What it says of this group; NOTHING if it says nothing."""
+        return NOTHING if self.groups is None else self.groups.get(group, NOTHING)
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """All but the echo: a peer answers at once when this changed."""
+        groups = None if self.groups is None else tuple(sorted(self.groups.items(), key=_by_name))
+        return (self.incarnation, self.digest, self.active, self.settled, self.leaving, groups)
+
+
+def _by_name(item: tuple[str, Entry]) -> str:
+    return item[0]
+
+
+def encode(report: Report) -> str:
+    """The field's text."""
+    flags = _FAILBACK[report.auto_failback]
+    flags += "a" if report.active else ""
+    flags += "s" if report.settled else ""
+    flags += "l" if report.leaving else ""
+    generation, seq = report.echo
+    head = (
+        f"1 {report.incarnation:x} {generation:x}:{seq:x} {report.known_generation:x} "
+        f"{'?' if report.groups is None else report.digest} {flags}"
+    )
+    if not report.groups:
+        return head
+    parts = [head]
+    for name in sorted(report.groups):
+        entry = report.groups[name]
+        if entry == NOTHING:
+            continue
+        letters = "".join(letter for letter, attribute in _FLAGS if getattr(entry, attribute))
+        parts.append(f"{entry.posture.value}{letters},{entry.epoch:x},{name}")
+    return " ".join(parts)
+
+
+def decode(text: str) -> Report:
+    """Read the field. Raises WireError for anything that is not exactly of this form."""
+    words = text.split(" ")
+    if len(words) < 6 or words[0] != "1":
+        raise WireError("hbd field of an unknown form")
+    try:
+        generation, _, seq = words[2].partition(":")
+        groups = None if words[4] == "?" else dict(_entry(word) for word in words[6:])
+        return Report(
+            incarnation=_number(words[1]),
+            echo=(_number(generation), _number(seq)),
+            known_generation=_number(words[3]),
+            auto_failback=_FAILBACKS[words[5][:1]],
+            digest="" if groups is None else words[4],
+            active="a" in words[5],
+            settled="s" in words[5],
+            leaving="l" in words[5],
+            groups=groups,
+        )
+    except (ValueError, KeyError) as error:
+        raise WireError("hbd field is malformed") from error
+
+
+def _number(text: str) -> int:
+    if not 1 <= len(text) <= 16 or not text.isalnum():
+        raise ValueError(text)
+    return int(text, 16)
+
+
+def _entry(word: str) -> tuple[str, Entry]:
+    letters, epoch, name = word.split(",", 2)
+    if not name or len(letters) > 16:
+        raise ValueError(word)
+    flags = {attribute: letter in letters[1:] for letter, attribute in _FLAGS}
+    return name, Entry(_POSTURES[letters[:1]], _number(epoch), **flags)
