@@ -32,7 +32,6 @@ _MASKED = [
     "systemd-modules-load.service",
     "systemd-remount-fs.service",
     "systemd-sysctl.service",
-    "systemd-sysusers.service",
     "systemd-tmpfiles-clean.timer",
     "systemd-udevd.service",
     "systemd-udevd-control.socket",

@@ -22,7 +22,7 @@ from tests.lab.cgroup import Cgroup
 from tests.lab.helpers import Helper
 from tests.lab.host import LabError, require_tools, unmount_below
 from tests.lab.network import LAN, PRIVATE_LINK, Network, Seat
-from tests.lab.node import Node
+from tests.lab.node import Node, forget_nspawn_lock
 
 _RUN = Path("/run/hbd-lab")
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -167,27 +167,32 @@ class Lab:
 
     def _take_lock(self) -> None:
         """Become the owner of this name, or raise LabError naming the process that is."""
-        _RUN.mkdir(parents=True, exist_ok=True)
         path = _RUN / f"{self.name}.lock"
-        lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held until _release_lock
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip()
-            lock.close()
-            raise LabError(f"the lab named {self.name} is in use by process {owner}") from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        self._lock = lock
+        while self._lock is None:
+            _RUN.mkdir(parents=True, exist_ok=True)
+            lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held until _release_lock
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                owner = lock.read().strip()
+                lock.close()
+                raise LabError(f"the lab named {self.name} is in use by process {owner}") from None
+            if path.exists() and os.fstat(lock.fileno()).st_ino == path.stat().st_ino:
+                lock.truncate(0)
+                lock.write(f"{os.getpid()}\n")
+                lock.flush()
+                self._lock = lock
+            else:  # Its owner removed the file just before we locked it.
+                lock.close()
 
     def _release_lock(self) -> None:
         assert self._lock is not None
-        # The file itself stays: another process may just be waiting to lock it.
-        self._lock.truncate(0)
+        Path(self._lock.name).unlink()
         self._lock.close()
         self._lock = None
+        if not any(_RUN.iterdir()):
+            _RUN.rmdir()
 
     def _clear(self) -> None:
         """Remove what there is of a lab of this name, in whatever state it is."""
@@ -201,6 +206,8 @@ class Lab:
         cgroup.kill()
         cgroup.remove()
         Network(f"hbd-{self.name}", {}, self._place / "faults.json").down()
+        for root in self._place.glob("*/root"):
+            forget_nspawn_lock(root)
         unmount_below(self._place)
         if self._place.exists():
             shutil.rmtree(self._place)

@@ -309,6 +309,12 @@ def _words(command: Command) -> list[str]:
     return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
 
 
+def forget_nspawn_lock(root: Path) -> None:
+    """Remove the lock file that nspawn, when it is killed, leaves for the root it ran on."""
+    there = root.stat()
+    Path("/run/systemd/nspawn/locks", f"inode-{there.st_dev:x}:{there.st_ino:x}").unlink(missing_ok=True)
+
+
 def enter(node: Node, command: Command = ("/bin/bash", "--login")) -> int:
     """Run a command inside with this process's terminal; returns its exit status."""
     env = CLEAN_ENV | {"TERM": os.environ.get("TERM", "dumb")}

@@ -133,13 +133,34 @@ def hbd_layer(checkout: Path, wheels: Path, lowers: Sequence[Path]) -> Path:
     """hbd as the checkout's `./install --wheels` lays it in an image, offline."""
 
     def fill(root: Path) -> None:
-        run_in(
-            root,
-            ["/mnt/hbd/install", "--wheels", "/mnt/wheels"],
-            readable={"/mnt/hbd": checkout, "/mnt/wheels": wheels},
-        )
+        shown = {"/mnt/hbd": checkout, "/mnt/wheels": wheels}
+        run_in(root, ["/mnt/hbd/install", "--wheels", "/mnt/wheels"], readable=shown)
+        # What ./install itself does where systemd runs, and nothing does at boot on Debian.
+        run_in(root, ["journalctl", "--update-catalog"])
 
     return layer("hbd", f"{fingerprint(checkout)} {fingerprint(wheels)}", lowers, fill)
+
+
+def wheels(checkout: Path, say: Say = lambda text: None) -> Path:
+    """The locked Python packages `./install` needs: the checkout's wheels/, or made once into the cache."""
+    if (checkout / "wheels").is_dir():
+        return checkout / "wheels"
+    locks = b"".join((checkout / "hbd" / name).read_bytes() for name in ("requirements.lock", "build.lock"))
+    place = cache_directory() / f"wheels-{hashlib.sha256(locks).hexdigest()[:12]}"
+    with _locked():
+        if not place.exists():
+            say(f"fetching and building the Python packages in {place} (once)")
+            _forget("wheels-*")
+            with _scratch() as scratch:
+                words = [str(checkout / "install"), "--make-wheels", str(scratch / "wheels")]
+                # Not a clean environment: pip may need its proxy and certificates.
+                done = subprocess.run(
+                    words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+                )
+                if done.returncode != 0:
+                    raise LabError(f"{' '.join(words)}: exit {done.returncode}:\n{done.stdout}{done.stderr}")
+                (scratch / "wheels").rename(place)
+    return place
 
 
 def fingerprint(tree: Path) -> str:
