@@ -1,0 +1,1 @@
+"""The configuration: text in, values and findings out."""
