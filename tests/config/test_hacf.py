@@ -169,7 +169,8 @@ def test_what_is_said_arrives_in_the_result() -> None:
     result, _ = ha_cf(
         "udpport 695\nnode LinuxHA1 linuxha2\nbcast eth1\nucast eth0 10.0.0.2\nkeepalive 100ms\n"
         "deadtime 0.5\nwarntime 250ms\ninitdead 20\ndeadping 3\nmax_rexmit_delay 100\n"
-        "auto_failback off\nmsgfmt netstring\nhopfudge 3\nrealtime off\nrtprio 50\nlog_badpack no\nhbgenmethod time\nuuidfrom nodename\n"
+        "auto_failback off\nmsgfmt netstring\nhopfudge 3\n"
+        "realtime off\nrtprio 50\nlog_badpack no\nhbgenmethod time\nuuidfrom nodename\n"
         "watchdog /dev/watchdog\nrespawn hacluster  /usr/lib/heartbeat/ipfail  -v\nfailfast root /bin/x\n"
     )
     assert [node.text for node in result.nodes] == ["linuxha1", "linuxha2"]
