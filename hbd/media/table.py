@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from hbd.config.model import Bcast, MediumSpec, Ucast
 from hbd.media.base import Medium
 from hbd.media.udp import BcastMedium, Receivers, UcastMedium
@@ -13,12 +15,13 @@ class Media:
     def __init__(self) -> None:
         self._receivers = Receivers()
 
-    def make(self, spec: MediumSpec) -> Medium | None:
-        """The medium for this line of ha.cf, closed; None for a kind that is not in effect yet."""
+    def make(self, spec: MediumSpec) -> Medium:
+        """The medium for this line of ha.cf, still closed. Raises OSError for a kind not in effect yet."""
         match spec:
             case Bcast():
                 return BcastMedium(spec, self._receivers)
             case Ucast():
                 return UcastMedium(spec, self._receivers)
             case _:
-                return None
+                kind = type(spec).__name__.lower()
+                raise OSError(errno.EPROTONOSUPPORT, f"{kind} {spec.link} is accepted, not yet in effect")

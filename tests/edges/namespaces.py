@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,12 +72,25 @@ def namespace() -> Iterator[Namespace]:
         run("ip", "netns", "delete", made.name)
 
 
+def cable(one: Namespace, two: Namespace, interface: str) -> None:
+    """A cable between them: INTERFACE in both, up, without IPv4 addresses."""
+    one.ip(f"link add {interface} type veth peer name {interface} netns {two.name}")
+    for end in (one, two):
+        end.sysctl(f"ipv6/conf/{interface}/accept_dad", 0)
+        end.ip(f"link set {interface} up")
+
+
 @contextmanager
-def pair(interface: str = "eth0") -> Iterator[tuple[Namespace, Namespace]]:
-    """Two namespaces with a cable between them: INTERFACE in both, up, without addresses."""
+def pair(*interfaces: str) -> Iterator[tuple[Namespace, Namespace]]:
+    """Two namespaces with a cable for each of these interfaces, or else for eth0."""
     with namespace() as one, namespace() as two:
-        one.ip(f"link add {interface} type veth peer name {interface} netns {two.name}")
-        for end in (one, two):
-            end.sysctl(f"ipv6/conf/{interface}/accept_dad", 0)
-            end.ip(f"link set {interface} up")
+        for interface in interfaces or ("eth0",):
+            cable(one, two, interface)
         yield one, two
+
+
+async def until(holds: Callable[[], bool], limit_s: float = 2.0) -> None:
+    """Wait until it holds; TimeoutError if it does not in time."""
+    async with asyncio.timeout(limit_s):
+        while not holds():  # noqa: ASYNC110 — what is waited for happens in the kernel
+            await asyncio.sleep(0.002)
