@@ -49,12 +49,8 @@ async def order_after(systemd: Systemd, units: Sequence[str], drop_in: Path = DR
 
 
 def _drop_in(units: Sequence[str]) -> str:
-    names = "".join(f"After={_escaped(unit)}\n" for unit in dict.fromkeys(units))
+    names = "".join(f"After={unit}\n" for unit in dict.fromkeys(units))
     return f"# Written by hbd from its configuration.\n[Unit]\n{names}"
-
-
-def _escaped(unit: str) -> str:
-    return unit.replace("%", "%%")
 
 
 def _read(path: Path) -> str | None:

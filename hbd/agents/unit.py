@@ -29,7 +29,7 @@ _HARMLESS = ("reload", "verify-active", "nop")
 """Types of jobs that neither start nor stop a unit that is active."""
 
 _ENDINGS = {
-    "done": "it did not stay so",
+    "done": "its job was done, but it did not stay so",
     "failed": "it failed",
     "dependency": "a unit that it needs did not start",
     "timeout": "systemd's time limit for it ran out",
@@ -144,9 +144,9 @@ class UnitAgent:
         result = await self._systemd.result(state)
         if result not in ("", "success"):
             facts.append(f"result '{result}'")
-        met = await self._systemd.unit_property(state, "ConditionResult")
-        if ended == "done" and state.is_down and not met:
-            why = "one of its Condition…= settings does not hold"
+        if ended == "done" and state.is_down and await self._systemd.unit_property(state, "Conditions"):
+            # Which of both cannot be asked: systemd forgets ConditionResult along with a unit nobody uses.
+            why = "one of its Condition…= settings does not hold, or it ended at once"
         return f"{unit} {wish.failure}: {why}; it is {', '.join(facts)}; {_remedy(unit)}"
 
 
