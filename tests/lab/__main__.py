@@ -69,7 +69,8 @@ def _perform(words: argparse.Namespace) -> int:
         case "status":
             _print_status(Lab.attach())
         case "enter":
-            return _attached(Lab.attach(), words.host, ["/bin/bash", "--login"])
+            # script(1) gives the shell a terminal of the machine's own; ours is unknown there.
+            return _attached(Lab.attach(), words.host, ["script", "-qc", "exec bash --login", "/dev/null"])
         case "run":
             return _attached(Lab.attach(), words.host, words.command)
         case "cut":

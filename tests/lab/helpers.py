@@ -23,7 +23,8 @@ def make_root(place: Path, lowers: Sequence[Path]) -> Path:
     """The helpers' common root: commands run in it by chroot."""
     root = mount_overlay(place, lowers)
     call("mount", "-t", "proc", "proc", root / "proc")
-    call("mount", "--bind", "/dev", root / "dev")
+    for directory in ("dev", "dev/pts"):
+        call("mount", "--bind", f"/{directory}", root / directory)
     return root
 
 

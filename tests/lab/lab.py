@@ -122,11 +122,11 @@ class Lab:
     def __getitem__(self, node: str) -> Node:
         return self.nodes[node]
 
-    def boot(self, *nodes: str, timeout_s: float = 30) -> None:
-        """Boot these machines, all by default, at the same time."""
+    def boot(self, *nodes: str, timeout_s: float = 30, held: tuple[str, ...] = ()) -> None:
+        """Boot these machines, all by default, at the same time; `held` is as in Node.boot."""
         chosen = [self.nodes[name] for name in nodes or self._node_names]
         for node in chosen:
-            node.start()
+            node.start(held)
         for node in chosen:
             node.wait_ready(timeout_s)
 

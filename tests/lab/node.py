@@ -315,7 +315,7 @@ def forget_nspawn_lock(root: Path) -> None:
     Path("/run/systemd/nspawn/locks", f"inode-{there.st_dev:x}:{there.st_ino:x}").unlink(missing_ok=True)
 
 
-def enter(node: Node, command: Command = ("/bin/bash", "--login")) -> int:
+def enter(node: Node, command: Command) -> int:
     """Run a command inside with this process's terminal; returns its exit status."""
     env = CLEAN_ENV | {"TERM": os.environ.get("TERM", "dumb")}
     return subprocess.run(node.entry(command), env=env, check=False).returncode

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,8 +63,9 @@ def base(say: Say = lambda text: None) -> Path:
             say(f"building the machines' root file system in {place} (once; about a minute)")
             _forget("root-*")
             with _scratch() as scratch:
-                _bootstrap(scratch / "root")
+                _bootstrap(scratch / "root", say)
                 (scratch / "root").rename(place)
+        _mark_used(place)
     return place
 
 
@@ -85,6 +87,7 @@ def layer(name: str, key: str, lowers: Sequence[Path], fill: Callable[[Path], No
                 # is a tmpfs, as an overlay's upper layer cannot lie on another overlay.
                 call("cp", "-a", scratch / "overlay" / "up" / "u", scratch / "layer")
                 (scratch / "layer").rename(place)
+        _mark_used(place)
     return place
 
 
@@ -160,6 +163,7 @@ def wheels(checkout: Path, say: Say = lambda text: None) -> Path:
                 if done.returncode != 0:
                     raise LabError(f"{' '.join(words)}: exit {done.returncode}:\n{done.stdout}{done.stderr}")
                 (scratch / "wheels").rename(place)
+        _mark_used(place)
     return place
 
 
@@ -186,7 +190,7 @@ def fingerprint(tree: Path) -> str:
     return total.hexdigest()
 
 
-def _bootstrap(root: Path) -> None:
+def _bootstrap(root: Path, say: Say) -> None:
     """Fill `root` from the Debian archives the computer itself is set up to use."""
     with tempfile.TemporaryDirectory(prefix="hbd-lab-") as folder:
         options = Path(folder, "apt.conf")
@@ -208,7 +212,28 @@ def _bootstrap(root: Path) -> None:
             listing = Path(folder, "lab.list")
             listing.write_text(sources)
             words.append(str(listing))
-        call(*words)
+        _run_aloud(words, say)
+
+
+def _run_aloud(words: list[str], say: Say) -> None:
+    """Run mmdebstrap and pass on what it says it is doing; raises LabError with the rest if it fails."""
+    proxies = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    lines: list[str] = []
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=CLEAN_ENV | proxies,
+    ) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            lines.append(line)
+            if line.startswith("I: "):
+                say(f"  {line[3:].rstrip()}")
+    if running.returncode != 0:
+        raise LabError("mmdebstrap failed:\n" + "".join(lines[-20:]))
 
 
 def _sources_of_this_computer() -> str:
@@ -251,10 +276,18 @@ def _drop(place: Path) -> None:
         shutil.rmtree(place)
 
 
+def _mark_used(place: Path) -> None:
+    # Beside it and not in it: a running lab may stand on it.
+    (place.parent / f"used-{place.name}").touch()
+
+
 def _forget(pattern: str) -> None:
-    """Delete older cache entries, except those a running lab still stands on."""
+    """Delete cache entries that nobody used for an hour and no running lab stands on."""
     with open("/proc/self/mounts", encoding="utf-8") as table:
-        in_use = table.read()
+        mounted = table.read()
     for old in sorted(cache_directory().glob(pattern)):
-        if str(old) not in in_use:
+        used = cache_directory() / f"used-{old.name}"
+        recently = used.exists() and used.stat().st_mtime > time.time() - 3600
+        if not recently and str(old) not in mounted:
+            used.unlink(missing_ok=True)
             shutil.rmtree(old)
