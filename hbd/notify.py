@@ -21,8 +21,15 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._status = ""
+        self.remark = ""
+        """What the status sentence ends with, if anything."""
         self.lost = 0
         """Notifications that could not be delivered."""
+
+    @property
+    def present(self) -> bool:
+        """Whether a service manager started us."""
+        return self._address is not None
 
     def ready(self) -> None:
         """The configuration is valid and the core runs; also the end of a reload."""
@@ -60,7 +67,7 @@ class Notifier:
     def show(self, view: ClusterView) -> None:
         """The status sentence of this view."""
         if self._address is not None:
-            self.status(sentence(view))
+            self.status("; ".join(part for part in (sentence(view), self.remark) if part))
 
     def _send(self, text: str) -> bool:
         if self._address is None:

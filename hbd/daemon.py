@@ -1,0 +1,384 @@
+"""The composition root: the only module that knows all the others, and decides nothing.
+
+    arguments → configuration → who we are → core and edges → READY
+        → SIGTERM: released and said goodbye, status 0
+        → SIGHUP: another configuration, or the old one kept
+        → a bug anywhere: status 70 at once, with everything left running for the restart to adopt
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hbd import __version__, clock, configuration, realtime, units_boot
+from hbd.agents.address import AddressAgent
+from hbd.agents.unit import UnitAgent
+from hbd.bus.service import Service
+from hbd.config.compare import compare
+from hbd.config.findings import ConfigError, format_findings
+from hbd.config.load import check, local_node_name
+from hbd.config.model import AddressResource, Config, UnitResource
+from hbd.core.cluster import Cluster
+from hbd.core.effects import Kind, Level, Log
+from hbd.core.events import HeldGroup, Reload, Started, Stop
+from hbd.core.membership import Identity
+from hbd.driver import Driver, Edges
+from hbd.errors import HbdError
+from hbd.jobs import Jobs
+from hbd.journal import Journal, route_logging
+from hbd.media.table import Media
+from hbd.netlink import Netlink
+from hbd.notify import Notifier
+from hbd.state import RunDir, StateDir, Store
+from hbd.systemd1 import Systemd
+
+EX_SOFTWARE, EX_OSERR, EX_CONFIG = 70, 71, 78
+"""sysexits.h."""
+
+LOCK_WAIT_S = 20.0
+"""hbd-orphan.service may be releasing what the last daemon held."""
+LOAD_EVERY_S = 5.0
+EXTEND_EVERY_S, EXTEND_BY_S = 5.0, 30.0
+RETRY_S = 5.0
+
+log = logging.getLogger("hbd")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where this daemon finds its files."""
+
+    config: Path
+    state: Path
+    run: Path
+
+    @property
+    def last_good(self) -> Path:
+        """A copy of the last configuration that was valid in this boot."""
+        return self.run / "config"
+
+
+def main(arguments: list[str], gone: list[str]) -> int:
+    """The exit status. `gone`: addresses that were taken off before anything else."""
+    options = _parser().parse_args(arguments)
+    places = Places(Path(options.config_dir), Path(options.state_dir), Path(options.run_dir))
+    if options.check:
+        return _check(places.config)
+    journal = Journal()
+    route_logging(journal)
+    realtime.prepare_threads()
+    notifier = Notifier(os.environ.get("NOTIFY_SOCKET"))
+    if gone:
+        text = f"the other node may have taken over: {', '.join(gone)} off before anything else"
+        journal.log(Log(Level.WARN, Kind.ABSENCE, text))
+    try:
+        run = RunDir(places.run)
+        with _locked(places.run):
+            return _start(places, run, journal, notifier)
+    except ConfigError:
+        return EX_CONFIG  # Every finding is in the journal.
+    except OSError as error:
+        log.critical("cannot start: %s", error)
+        notifier.error(error.errno or errno.EIO)
+        return EX_OSERR
+
+
+def _start(places: Places, run: RunDir, journal: Journal, notifier: Notifier) -> int:
+    """From the configuration to the end. Raises ConfigError, OSError."""
+    held = _held(run)
+    config, notifier.remark = configuration.first(places.config, places.last_good, bool(held))
+    state = StateDir(places.state)
+    begun = state.begin(config.local_node, config.hbgenmethod, config.uuidfrom, int(time.time()))
+    log.info("**************************")
+    log.info("Configuration validated. Starting hbd %s", __version__)
+    for note in begun.notes:
+        journal.log(note)
+    if config.realtime:
+        for refusal in realtime.be_realtime(config.rtprio):
+            log.error("%s", refusal)
+    identity = Identity(
+        name=config.local_node,
+        uuid=begun.uuid,
+        generation=begun.generation,
+        incarnation=secrets.randbits(32),
+        peers=begun.peers,
+    )
+    core = Cluster(config, identity, secrets.randbits(64))
+    store = Store(state, run, journal.log)
+    status = asyncio.run(Daemon(places, config, core, run, store, journal, notifier).run(held))
+    store.close()
+    return status
+
+
+def _held(run: RunDir) -> tuple[HeldGroup, ...]:
+    """What the last daemon of this boot held. A record that cannot be read names nothing that is ours."""
+    try:
+        return run.held()
+    except ValueError as error:
+        log.error("%s/held is unreadable, so nothing that runs is taken for ours: %s", run.path, error)
+        return ()
+
+
+@contextlib.contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    """One daemon for one run directory. Raises OSError if there is another."""
+    lock = os.open(run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline_s = time.monotonic() + LOCK_WAIT_S
+    told = False
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise OSError(errno.EBUSY, "another hbd is running, or hbd-orphan.service") from None
+            if not told:
+                log.warning("another hbd, or hbd-orphan.service, is at work: waiting for it")
+                told = True
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hbd", description="A node of a high-availability cluster.")
+    environment = os.environ.get
+    parser.add_argument("--config-dir", default=environment("HBD_CONFIG_DIR") or "/etc/ha.d", metavar="D")
+    parser.add_argument("--state-dir", default=environment("HBD_STATE_DIR") or "/var/lib/hbd", metavar="D")
+    parser.add_argument("--run-dir", default=environment("HBD_RUN_DIR") or "/run/hbd", metavar="D")
+    parser.add_argument("--check", action="store_true", help="validate the configuration and exit (0 or 78)")
+    parser.add_argument("--version", action="version", version=f"hbd {__version__}")
+    return parser
+
+
+def _check(config_dir: Path) -> int:
+    findings, valid = check(config_dir, local_node_name(config_dir))
+    if findings:
+        print(format_findings(findings))
+    return 0 if valid else EX_CONFIG
+
+
+class Daemon:
+    """One run, from a valid configuration to the exit status."""
+
+    def __init__(
+        self,
+        places: Places,
+        config: Config,
+        core: Cluster,
+        run: RunDir,
+        store: Store,
+        journal: Journal,
+        notifier: Notifier,
+    ) -> None:
+        self._places = places
+        self._config = config
+        self._core = core
+        self._run = run
+        self._store = store
+        self._journal = journal
+        self._notifier = notifier
+        self._load = clock.LoadAverage()
+        self._reloads = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def run(self, held: tuple[HeldGroup, ...]) -> int:
+        """The exit status. Whatever fails unexpectedly ends the process from here."""
+        try:
+            return await self._serve(held)
+        except Exception:
+            # At once: unwinding would wait for tasks and threads, and a restart must not.
+            log.critical("hbd ends because of a bug; what it started goes on running", exc_info=True)
+            os._exit(EX_SOFTWARE)
+
+    async def _serve(self, held: tuple[HeldGroup, ...]) -> int:
+        asyncio.get_running_loop().set_exception_handler(self._callback_failed)
+        netlink = Netlink()
+        await netlink.open()
+        self._systemd = Systemd(on_down=_systemd_is_away)
+        addresses = AddressAgent(netlink)
+        jobs = Jobs({AddressResource: addresses, UnitResource: UnitAgent(self._systemd)}, addresses)
+        self._load.refresh()
+        driver = Driver(
+            self._core,
+            Edges(
+                now=clock.now,
+                load=lambda: self._load.line,
+                medium=Media().make,
+                work=jobs,
+                store=self._store.store,
+                log=self._journal.log,
+                feed=self._feed,
+            ),
+        )
+        service = Service(driver.ask, self.reload)
+        driver.subscribe(self._notifier.show)
+        driver.subscribe(service.publish)
+        assert netlink.monitor is not None
+        self._driver, self._jobs = driver, jobs
+        async with asyncio.TaskGroup() as self._background:
+            for work in (
+                _failure_of(driver.failed),
+                _failure_of(jobs.failed),
+                _failure_of(netlink.monitor),
+                self._systemd.run(),
+                service.run(),
+                self._watch_load(),
+            ):
+                self._spawn(work)
+            self._adapt(self._config)
+            self._take_signals()
+            silent_ms = self._run.silent_ms(clock.boot_ms()) if held else None
+            driver.post(Started(held, silent_ms))
+            self._notifier.ready()
+            realtime.quiet_collector()
+            self._spawn(self._settle_units())
+            status = await driver.ended
+            for task in self._tasks:
+                task.cancel()
+        driver.close()
+        jobs.close()
+        addresses.close()
+        netlink.close()
+        log.info("%s hbd shutdown complete.", self._config.local_node)
+        return status
+
+    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio would only log it. A callback that raised is our bug; the rest are notes of the loop."""
+        bug = context.get("exception")
+        if "handle" in context and isinstance(bug, Exception) and not self._driver.failed.done():
+            self._driver.failed.set_exception(bug)
+        else:
+            log.error("%s", context["message"], exc_info=bug)
+
+    def _feed(self, now_ms: int) -> None:
+        self._run.stamp(now_ms)
+        self._notifier.watchdog()
+
+    def _adapt(self, config: Config) -> None:
+        """What the edges keep of the configuration."""
+        self._config = config
+        self._run.be_patient(max(self._core.patience_ms, 0))
+        timing = config.timing
+        half_way_ms = (timing.deadtime_ms - timing.keepalive_ms) // 2
+        self._notifier.watchdog_every(max(1000, 3 * timing.keepalive_ms, half_way_ms))
+
+    # ------------------------------------------------------------ signals
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        # 3.0.6 changed its debug level at the last two; a script that still sends them must not end us.
+        for other in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(other, signal.SIG_IGN)
+        if os.isatty(0):
+            loop.add_signal_handler(signal.SIGINT, self._stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._notifier.stopping()
+            self._driver.ask(Stop())
+            self._spawn(self._ask_for_time())
+
+    def _hang_up(self) -> None:
+        self._spawn(self._reload_and_go_on())
+
+    async def _reload_and_go_on(self) -> None:
+        # What was wrong is in the journal.
+        with contextlib.suppress(HbdError):
+            await self.reload()
+
+    async def reload(self) -> None:
+        """What SIGHUP does: the new configuration, or HbdError and the old one."""
+        async with self._reloads:
+            self._notifier.reloading()
+            try:
+                await self._reload()
+            finally:
+                self._notifier.ready()
+
+    async def _reload(self) -> None:
+        places = self._places
+        try:
+            new = await asyncio.to_thread(configuration.read, places.config, places.last_good)
+            await self._driver.ask(Reload(new))
+        except HbdError as error:
+            reason = "it has errors" if isinstance(error, ConfigError) else str(error)
+            self._say(Level.ERROR, f"The new configuration is not used, the old one stays in force: {reason}")
+            raise
+        changes = compare(self._config, new)
+        self._say(Level.INFO, f"Configuration reloaded: {'; '.join(changes.texts()) or 'unchanged'}")
+        self._notifier.remark = ""
+        self._adapt(new)
+        self._spawn(self._settle_units())
+
+    def _say(self, level: Level, text: str) -> None:
+        self._journal.log(Log(level, Kind.RELOAD, text))
+
+    # ------------------------------------------------------------ in the background
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(self._background.create_task(work))
+
+    async def _watch_load(self) -> None:
+        while True:
+            await asyncio.sleep(LOAD_EVERY_S)
+            self._load.refresh()
+
+    async def _ask_for_time(self) -> None:
+        """While jobs are at work a stop may take longer; each has its limit, so this ends."""
+        while True:
+            if self._jobs.in_flight:
+                self._notifier.extend(EXTEND_BY_S)
+            await asyncio.sleep(EXTEND_EVERY_S)
+
+    async def _settle_units(self) -> None:
+        """Order hbd after the units it manages, and warn of those that systemd would start itself."""
+        units = [
+            resource.unit
+            for group in self._config.groups
+            for resource in group.resources
+            if isinstance(resource, UnitResource)
+        ]
+        told = not self._notifier.present  # Not a service, so there is nothing to order.
+        while self._notifier.present:
+            try:
+                async with asyncio.timeout(RETRY_S * 6):
+                    await units_boot.order_after(self._systemd, units)
+                    for warning in await units_boot.boot_warnings(self._systemd, units):
+                        log.warning("%s", warning)
+                return
+            except (HbdError, OSError, TimeoutError) as error:
+                if not told:
+                    log.warning("hbd cannot be ordered after its units yet: %s", error or "no answer")
+                    told = True
+            await asyncio.sleep(RETRY_S)
+
+
+async def _failure_of(work: asyncio.Future[None]) -> None:
+    """Ends only as that ends: with its exception."""
+    await asyncio.shield(work)
+
+
+def _systemd_is_away(reason: str) -> None:
+    log.warning("systemd cannot be reached, trying again: %s", reason)
