@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 EVENT_GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
 BATCH = 64
 """Deletions in one send: under 25 ms of the loop's time, so that heartbeats get in between."""
+ANSWER_S = 5.0
+"""The kernel answers at once, or when somebody's long change of its tables is done. An answer that got
+lost must not hold up the next release for ever."""
 REOPEN_S = 0.2
 """Pause before the listening socket is opened again after it broke."""
 
@@ -57,6 +60,10 @@ SCOPE_HOST = 254
 
 DumpMessage = Any  # pyroute2 carries no types; nothing of this kind leaves the module.
 Network = IPv4Network | IPv6Network
+
+
+class NoAnswer(EdgeError):  # noqa: N818 — nothing is known to be wrong
+    """The kernel's answer did not come: whether it did as asked is not known. The socket is a new one now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,8 @@ class Link:
 
     @property
     def carrier(self) -> bool:
-        return bool(self.flags & IFF_LOWER_UP)
+        """Up, and with somebody at the other end of the cable."""
+        return self.up and bool(self.flags & IFF_LOWER_UP)
 
     @property
     def loopback(self) -> bool:
@@ -161,15 +169,15 @@ class Netlink:
         self._ask: Any = None
         self._listeners: list[Listener] = []
         self._places: dict[tuple[str, int, int], Address] = {}
-        self.monitor: asyncio.Task[None] | None = None
-        """Ends only with `close`, or with an exception that is our bug: to be awaited like any task."""
+        self._monitor: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Open both sockets and begin to listen. Raises OSError."""
         self._open_ask()
         sock = await self._listening_socket()
         await self._look_again()
-        self.monitor = asyncio.create_task(self._listen(sock), name="netlink")
+        self._monitor = asyncio.create_task(self._listen(sock), name="netlink")
+        self._monitor.add_done_callback(report_bug)
 
     def _open_ask(self) -> None:
         self._ask = AsyncIPRSocket(groups=0)
@@ -178,9 +186,9 @@ class Netlink:
     def close(self) -> None:
         """Close both sockets; no listener is called any more."""
         self._listeners.clear()
-        if self.monitor is not None:
-            self.monitor.cancel()
-            self.monitor = None
+        if self._monitor is not None:
+            self._monitor.cancel()
+            self._monitor = None
         if self._ask is not None:
             self._ask.close()
             self._ask = None
@@ -188,7 +196,7 @@ class Netlink:
     # ------------------------------------------------------------ questions
 
     async def links(self) -> list[Link]:
-        """All interfaces. Raises EdgeError."""
+        """All interfaces. Raises EdgeError (as all questions and changes), NoAnswer among them."""
         return [_link(message) for message in await self._dump(ifinfmsg(), RTM_GETLINK)]
 
     async def addresses(self, version: int | None = None) -> list[Address]:
@@ -224,7 +232,7 @@ class Netlink:
         """Take addresses off, all those of a batch with one system call. Already gone is success.
 
         The kernel has done it when the call returns; the answers are read to know of refusals.
-        Raises EdgeError naming the addresses that were refused, after trying all.
+        Raises EdgeError naming the addresses that were refused, after trying all; NoAnswer at once.
         """
         refused: list[str] = []
         for first in range(0, len(addresses), BATCH):
@@ -304,8 +312,9 @@ class Netlink:
     async def _dump(self, message: DumpMessage, kind: int) -> list[DumpMessage]:
         for _ in range(5):
             try:
-                answer = await self._ask.nlm_request(message, kind, NLM_F_REQUEST | NLM_F_DUMP)
-                found = [entry async for entry in answer]
+                async with asyncio.timeout(ANSWER_S):
+                    answer = await self._ask.nlm_request(message, kind, NLM_F_REQUEST | NLM_F_DUMP)
+                    found = [entry async for entry in answer]
             except NetlinkError as refused:
                 raise EdgeError(f"Netlink: {refused}") from refused
             except OSError as broken:
@@ -326,8 +335,9 @@ class Netlink:
                 await request.prepare()
                 unanswered.append(request)
             self._ask.send(b"".join(request.msg.data for request in unanswered))
-            while unanswered:
-                codes.append(await _code(unanswered.popleft()))
+            async with asyncio.timeout(ANSWER_S):
+                while unanswered:
+                    codes.append(await _code(unanswered.popleft()))
         except OSError as broken:
             raise self._broken(broken) from broken
         finally:
@@ -336,10 +346,18 @@ class Netlink:
                 request.cleanup()
         return codes
 
-    def _broken(self, why: OSError) -> EdgeError:
+    def _broken(self, why: OSError) -> NoAnswer:
         self._ask.close()
         self._open_ask()
-        return EdgeError(f"Netlink socket failed, opened anew: {why}")
+        return NoAnswer(f"The kernel did not answer over netlink: {why.strerror or 'no answer in time'}")
+
+
+def report_bug(task: asyncio.Task[None]) -> None:
+    """Done-callback of a task that nobody awaits: the loop's exception handler has its exception at once."""
+    if not task.cancelled() and (bug := task.exception()) is not None:
+        task.get_loop().call_exception_handler(
+            {"message": f"{task.get_name()} ended", "exception": bug, "task": task}
+        )
 
 
 async def _code(request: Any) -> int:

@@ -24,7 +24,7 @@ from hbd.agents.findif import Tables, find
 from hbd.config.model import AddressResource
 from hbd.core.events import OK, Condition, Outcome, ResourceSeen, Result
 from hbd.errors import EdgeError
-from hbd.netlink import Address, AddressSeen, Link, LinkSeen, Netlink, Notice
+from hbd.netlink import Address, AddressSeen, Link, LinkSeen, Netlink, NoAnswer, Notice, report_bug
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ class AddressAgent:
         self._changing = asyncio.Lock()
         self._started: dict[str, Address] = {}
         """What this agent started, by IP: announced again when its link comes back."""
-        self._carrier: dict[int, bool] = {}
+        self._links: dict[int, Link] = {}
+        """As last seen, by index."""
         self._end = netlink.listen(self._follow_links)
 
     def permit(self, until_ms: int) -> None:
@@ -60,10 +61,11 @@ class AddressAgent:
             async with self._changing:
                 address, link = await self._put_on(resource)
                 self._started[resource.ip] = address
+                self._links[link.index] = link
                 self._announcer.begin(resource.ip, link, address.label)
         except EdgeError as why:
-            return Outcome(Result.FAILED, str(why))
-        if not (link.up and link.carrier):
+            return _failed(why)
+        if not link.carrier:
             log.warning("%s is on %s, which is down: nobody can reach it there", resource.ip, link.name)
         return OK
 
@@ -92,9 +94,12 @@ class AddressAgent:
         try:
             async with self._changing:
                 self._hush(ips)  # A start that held the lock has begun to announce meanwhile.
-                await self._take_off(ips)
+                try:
+                    await self._take_off(ips)
+                except NoAnswer:
+                    await self._take_off(ips)  # On a new socket, and from what is so now.
         except EdgeError as why:
-            return Outcome(Result.FAILED, str(why))
+            return _failed(why)
         return OK
 
     async def announce(self, resource: AddressResource) -> Outcome:
@@ -108,7 +113,7 @@ class AddressAgent:
                         self._announcer.begin(resource.ip, link, address.label)
                         return OK
         except EdgeError as why:
-            return Outcome(Result.FAILED, str(why))
+            return _failed(why)
         return Outcome(Result.FAILED, f"{resource.ip} is on no interface, so it was not announced")
 
     def _hush(self, ips: Iterable[str]) -> None:
@@ -161,17 +166,21 @@ class AddressAgent:
     # ------------------------------------------------------------ links
 
     def _follow_links(self, notice: Notice) -> None:
-        """A link that comes back may end at another switch, which knows nothing yet."""
-        match notice:
-            case LinkSeen(link, present):
-                usable = present and link.up and link.carrier
-                if usable and self._carrier.get(link.index) is False:
-                    for ip, address in self._started.items():
-                        if address.index == link.index:
-                            self._announcer.begin(ip, link, address.label)
-                self._carrier[link.index] = usable
-            case _:
-                pass
+        """Announce again what we started on a link that comes back or changes its hardware address.
+
+        It may end at another switch now, which knows nothing yet.
+        """
+        if not isinstance(notice, LinkSeen):
+            return
+        link = notice.link
+        before = self._links.pop(link.index, None)
+        if not notice.present:
+            return
+        self._links[link.index] = link
+        if before is not None and link.carrier and (not before.carrier or before.mac != link.mac):
+            for ip, address in self._started.items():
+                if address.index == link.index:
+                    self._announcer.begin(ip, link, address.label)
 
 
 class AddressWatch:
@@ -190,6 +199,7 @@ class AddressWatch:
         self._noticed.set()
         self._end = netlink.listen(self._hear)
         self._looking = asyncio.create_task(self._look(), name=f"watch {resource.ip}")
+        self._looking.add_done_callback(report_bug)
 
     def cancel(self) -> None:
         """Post nothing more."""
@@ -208,6 +218,11 @@ class AddressWatch:
             if now not in (self._last, Condition.UNKNOWN):
                 self._last = now
                 self._post(ResourceSeen(self._resource, now))
+
+
+def _failed(why: EdgeError) -> Outcome:
+    """What got no answer may have happened, so it is not called failed."""
+    return Outcome(Result.UNKNOWN if isinstance(why, NoAnswer) else Result.FAILED, str(why))
 
 
 def _version(resource: AddressResource) -> int:

@@ -340,6 +340,9 @@ def test_an_address_is_put_on_an_interface_that_is_down_and_the_log_says_so(
             assert await addresses.start(AddressResource("x", "192.168.85.3", 24, "eth0")) == OK
             assert "192.168.85.3/24" in lan.node.ip("address show dev eth0")
             assert "192.168.85.3 is on eth0, which is down" in caplog.text
+            async with sniffing(lan.neighbour) as wire:
+                lan.node.ip("link set eth0 up")
+                await until(lambda: any(late[0] - soon[0] < 0.1 for soon, late in pairwise(wire.frames)))
 
     asyncio.run(body())
 

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 import pytest
 
 from hbd.errors import EdgeError
-from hbd.netlink import Address, AddressSeen, LinkSeen, Netlink, Notice
+from hbd.netlink import Address, AddressSeen, LinkSeen, Netlink, NoAnswer, Notice
 from tests.edges.namespaces import Namespace, pair, until
 
 
@@ -204,5 +204,22 @@ def test_a_cancelled_question_leaves_the_next_its_own_answer(node: Namespace) ->
                 await asyncio.wait([asking])
                 assert (await kernel.add(Address("192.168.85.4", 24, index))).ip == "192.168.85.4"
                 assert {link.name for link in await kernel.links()} == {"lo", "eth0", "eth1"}
+
+    asyncio.run(body())
+
+
+def test_an_answer_that_does_not_come_in_time_is_no_answer_and_the_next_question_is_answered(
+    node: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        async with netlink() as kernel:
+            index = await index_of(kernel, "eth0")
+            with monkeypatch.context() as patience:
+                patience.setattr("hbd.netlink.ANSWER_S", 0.0)
+                with pytest.raises(NoAnswer):
+                    await kernel.links()
+                with pytest.raises(NoAnswer):
+                    await kernel.add(Address("192.168.85.3", 24, index))
+            assert (await kernel.add(Address("192.168.85.3", 24, index))).ip == "192.168.85.3"
 
     asyncio.run(body())
