@@ -112,7 +112,7 @@ def ping(draft: HaCfDraft, name: str, word: Word) -> None:
 
 def ping6(draft: HaCfDraft, name: str, word: Word) -> None:
     """`ping6 host …`: a pseudo node for each."""
-    if ":" in word.text and _ipv6(word.text.partition("%")[0]) is None:
+    if ":" in word.text and _ipv6(word.text) is None:
         draft.found.error(word, f"'{word.text}' is not an IPv6 address")
         return
     _add_ping(draft, Ping(word.text, (word.text,), name), word)

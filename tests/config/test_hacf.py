@@ -313,6 +313,11 @@ def test_an_initdead_below_twice_deadtime_is_a_warning() -> None:
     assert with_line("deadtime 30\ninitdead 60")[1] == []
 
 
+def test_an_initdead_may_equal_deadtime_but_not_be_less() -> None:
+    assert errors(with_line("deadtime 30\ninitdead 30")[1]) == []
+    assert errors(with_line("deadtime 30\ninitdead 29.999")[1])
+
+
 def test_an_initdead_below_ten_seconds_is_a_warning_as_in_3_0_6() -> None:
     (finding,) = with_line("deadtime 3\ninitdead 9")[1]
     assert finding.startswith("ha.cf:5:10: warning: Initial dead time [9000 ms] may be too small!")

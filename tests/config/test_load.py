@@ -164,6 +164,13 @@ def test_groups_are_for_two_nodes_and_the_third_is_named(machine: Machine) -> No
     assert machine.load().nodes == ("linuxha1", "linuxha2", "linuxha3")
 
 
+def test_a_ping_node_of_ha_cf_is_no_home_in_haresources(machine: Machine) -> None:
+    machine.configure(HA_CF + "ping Router\n", "router httpd\n")
+    assert machine.check()[1] == (
+        "haresources:1:1: error: Bad nodename in haresources [router]: a ping node holds no resources"
+    )
+
+
 def test_a_unit_enabled_at_boot_is_a_warning_and_loads(machine: Machine) -> None:
     machine.link("/etc/systemd/system/multi-user.target.wants/httpd.service", "/usr/lib/x/httpd.service")
     (finding,) = machine.check()

@@ -228,6 +228,7 @@ def test_being_wanted_by_a_masked_unit_or_under_a_masked_link_does_not_count(mac
     machine.unit("shop.service", "[Unit]\nWants=httpd.service\n")
     machine.link(f"/{WANTED}/shop.service", "/usr/lib/systemd/system/shop.service")
     machine.link("/etc/systemd/system/shop.service", "/dev/null")
+    machine.link("/etc/systemd/system/shop.service.wants/httpd.service", "/nowhere")
     machine.link("/usr/lib/systemd/system/multi-user.target.wants/smb.service", "../smb.service")
     machine.link(f"/{WANTED}/smb.service", "/dev/null")
     assert boot(machine, "httpd.service") is None
@@ -247,7 +248,30 @@ def test_units_that_want_each_other_end_the_search(machine: Machine) -> None:
     assert boot(machine, "a.service") is None
 
 
-# ---------------------------------------------------------------- this machine
+# ---------------------------------------------------------------- beside systemctl
+
+
+def test_what_systemctl_does_in_a_root_directory_is_seen(machine: Machine) -> None:
+    def systemctl(verb: str, name: str) -> None:
+        subprocess.run(
+            ["systemctl", f"--root={machine.root}", verb, name], capture_output=True, text=True, check=True
+        )
+
+    machine.unit("smbd.service", "[Service]\n[Install]\nWantedBy=multi-user.target\nAlias=samba.service\n")
+    machine.unit("app@.service", "[Service]\n[Install]\nWantedBy=multi-user.target\n")
+    assert unit(machine, "samba.service") == Unit("smbd.service")
+
+    systemctl("enable", "smbd.service")
+    systemctl("enable", "app@2.service")
+    started = BootStart("wanted by multi-user.target", "smbd.service")
+    assert unit(machine, "samba.service") == Unit("smbd.service", boot=started)
+    assert boot(machine, "app@1.service") is None
+    assert boot(machine, "app@2.service") == BootStart("wanted by multi-user.target", "app@2.service")
+
+    systemctl("disable", "smbd.service")
+    assert unit(machine, "samba.service") == Unit("smbd.service")
+    systemctl("mask", "smbd.service")
+    assert unit(machine, "smbd.service") == Unit("smbd.service", masked=True)
 
 
 def test_every_enabled_service_of_this_machine_is_seen_as_systemctl_sees_it() -> None:
