@@ -168,6 +168,22 @@ def test_a_crash_an_unexpected_signal_but_no_wrong_configuration_is_restarted(ma
     assert "OnFailure=hbd-orphan.service" in unit
 
 
+def test_a_restart_waits_for_no_timer_and_no_mount_namespace(machine: Path) -> None:
+    unit = (machine / "usr/lib/systemd/system/hbd.service").read_text().splitlines()
+
+    assert "RestartSec=0" in unit
+    mounting = (
+        "ProtectSystem",
+        "ProtectHome",
+        "ProtectKernel",
+        "ProtectControl",
+        "Private",
+        "ReadOnly",
+        "ReadWrite",
+    )
+    assert [line for line in unit if line.startswith(mounting)] == []
+
+
 def test_the_orphan_is_released_by_the_system_python_without_the_environment_of_hbd(machine: Path) -> None:
     unit = (machine / "usr/lib/systemd/system/hbd-orphan.service").read_text()
     assert f"Environment=PYTHONPATH=/{SITE}" in unit
