@@ -45,14 +45,10 @@ class Helper:
         """The words that run `command` on this host, in the helpers' root."""
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         root = self._place / "root"
-        return [
-            *self._cgroup.entry(),
-            "nsenter",
-            f"--net={self._namespace}",
-            f"--root={root}",
-            f"--wd={root}",
-            *words,
-        ]
+        there = ["nsenter", f"--net={self._namespace}", f"--root={root}", f"--wd={root}"]
+        # Or the commands would know the computer's name, and smbclient would tell it.
+        named = ["unshare", "--uts", "/bin/sh", "-c", f'hostname {self.name} && exec "$@"', "sh"]
+        return [*self._cgroup.entry(), *there, *named, *words]
 
     def run(
         self, command: Command, *, check: bool = True, timeout: float = 30, stdin: str = ""
