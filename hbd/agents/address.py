@@ -39,7 +39,7 @@ class AddressAgent:
         self._announcer = Announcer()
         self._changing = asyncio.Lock()
         self._started: dict[str, Address] = {}
-        """What this agent started, by IP: announced again when its link comes back."""
+        """What was started or announced, by IP: announced again when its link comes back."""
         self._links: dict[int, Link] = {}
         """As last seen, by index."""
         self._end = netlink.listen(self._follow_links)
@@ -60,9 +60,7 @@ class AddressAgent:
         try:
             async with self._changing:
                 address, link = await self._put_on(resource)
-                self._started[resource.ip] = address
-                self._links[link.index] = link
-                self._announcer.begin(resource.ip, link, address.label)
+                self._announce(address, link)
         except EdgeError as why:
             return _failed(why)
         if not link.carrier:
@@ -110,11 +108,16 @@ class AddressAgent:
                 links = {link.index: link for link in await self._netlink.links()}
                 for address in found:
                     if (link := links.get(address.index)) is not None and not link.loopback:
-                        self._announcer.begin(resource.ip, link, address.label)
+                        self._announce(address, link)
                         return OK
         except EdgeError as why:
             return _failed(why)
         return Outcome(Result.FAILED, f"{resource.ip} is on no interface, so it was not announced")
+
+    def _announce(self, address: Address, link: Link) -> None:
+        self._started[address.ip] = address
+        self._links[link.index] = link
+        self._announcer.begin(address.ip, link, address.label)
 
     def _hush(self, ips: Iterable[str]) -> None:
         for ip in ips:

@@ -449,6 +449,26 @@ def test_an_ipv6_address_is_usable_at_once(lan: Lan) -> None:
     asyncio.run(body())
 
 
+def test_an_ipv6_address_that_lost_its_duplicate_address_detection_is_put_on_anew(lan: Lan) -> None:
+    """The kernel shows such an address for ever and never uses it."""
+    lan.node.sysctl("ipv6/conf/eth0/accept_dad", 1)
+    lan.neighbour.ip(f"address add {VIP6.ip}/64 dev eth0 nodad")
+    lan.node.ip(f"address add {VIP6.ip}/64 dev eth0")
+
+    async def body() -> None:
+        async with agent() as addresses:
+            await until(lambda: "dadfailed" in lan.node.ip("-6 address show dev eth0"), 4)
+            assert await addresses.probe(VIP6) is Condition.STOPPED
+            lan.neighbour.ip(f"address del {VIP6.ip}/64 dev eth0")
+            assert await addresses.start(VIP6) == OK
+            shown = lan.node.ip("-6 address show dev eth0")
+            assert f"{VIP6.ip}/64 scope global nodad" in shown
+            assert "dadfailed" not in shown
+            assert await addresses.probe(VIP6) is Condition.RUNNING
+
+    asyncio.run(body())
+
+
 def test_nothing_is_announced_without_a_permit_and_the_next_permit_goes_on(lan: Lan) -> None:
     async def body() -> None:
         async with agent(permit_ms=0) as addresses, sniffing(lan.neighbour) as wire:
