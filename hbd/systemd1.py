@@ -11,11 +11,11 @@ Facts: org.freedesktop.systemd1(5); messages observed from systemd 252.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NewType, cast
 
-from hbd.dbusio import SYSTEM_BUS, Bus, BusError, Message, NoAnswer, Reconnecting
+from hbd.dbusio import SYSTEM_BUS, Bus, BusError, Message, NoAnswer, Reconnecting, Subscription
 
 JobPath = NewType("JobPath", str)
 
@@ -25,6 +25,7 @@ PATH = "/org/freedesktop/systemd1"
 MANAGER = f"{NAME}.Manager"
 UNIT = f"{NAME}.Unit"
 
+_NO_SUCH_UNIT = f"{NAME}.NoSuchUnit"
 TRACE_LOST = "org.freedesktop.DBus.Error.Timeout"
 _ABSENT = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner")
 
@@ -68,19 +69,6 @@ class UnitState:
         return self.active in ("inactive", "failed")
 
 
-@dataclass(eq=False, slots=True)
-class Following:
-    """Somebody who wants to know when units may have changed."""
-
-    _followers: list[Following]
-    tell: Callable[[str | None], None]
-
-    def cancel(self) -> None:
-        """Tell no more. May be called twice."""
-        if self in self._followers:
-            self._followers.remove(self)
-
-
 class Systemd:
     """Pid 1. `run` keeps the connection; every call waits for it, so callers limit their time."""
 
@@ -103,7 +91,7 @@ class Systemd:
         self._connected = asyncio.Event()
         self._ended: dict[JobPath, str] = {}
         self._waiting: dict[JobPath, list[asyncio.Future[str]]] = {}
-        self._followers: list[Following] = []
+        self._resets: list[Callable[[], None]] = []
 
     async def run(self) -> None:
         """Keep a connection until cancelled."""
@@ -167,14 +155,40 @@ class Systemd:
         bus = await self._reach()
         return await bus.get(NAME, state.path, UNIT, name)
 
-    def follow(self, tell: Callable[[str | None], None]) -> Following:
-        """Have `tell` called with the path of each unit that may have changed.
+    async def loaded_unit(self, name: str) -> UnitState | None:
+        """The unit of that real name, if systemd has it in memory. If not, it does not run. Raises BusError.
 
-        None means that any unit may have: there was a reload, or a time without connection.
+        Unlike `unit` it does not make systemd load it, which would be signalled and, if whoever hears
+        the signal asks in this way, never end: a unit that nobody uses is dropped again at once.
         """
-        following = Following(self._followers, tell)
-        self._followers.append(following)
-        return following
+        try:
+            await self._manager("GetUnit", "s", [name])
+        except BusError as error:
+            if error.name == _NO_SUCH_UNIT:
+                return None
+            raise
+        return await self.unit(name)
+
+    async def hear(self, state: UnitState, tell: Callable[[], None], heard: list[Subscription]) -> None:
+        """Have `tell` called when the unit may have changed, on this connection; adds to `heard`."""
+        bus = await self._reach()
+        changed = {
+            "path": state.path,
+            "interface": "org.freedesktop.DBus.Properties",
+            "member": "PropertiesChanged",
+        }
+        # A unit just loaded is announced *instead of* the first change of its properties.
+        loaded = {"interface": MANAGER, "member": "UnitNew", "arg0": state.name}
+        for rule in (changed, loaded):
+            heard.append(await bus.subscribe(lambda signal: tell(), sender=NAME, **rule))
+
+    def on_reset(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Have `tell` called when anything may be different: connected anew, or unit files read anew.
+
+        What `hear` made may be void then. Returns the function that ends it.
+        """
+        self._resets.append(tell)
+        return lambda: self._resets.remove(tell) if tell in self._resets else None
 
     # ---- the whole
 
@@ -206,27 +220,14 @@ class Systemd:
             raise
 
     async def _up(self, bus: Bus) -> None:
-        def on(interface: str, member: str, handler: Callable[[Message], None]) -> Awaitable[object]:
-            return bus.subscribe(handler, sender=NAME, interface=interface, member=member)
-
-        await on(MANAGER, "JobRemoved", self._job_removed)
-        # systemd announces a unit it has just loaded by UnitNew *instead of* the first change of properties.
-        await on(MANAGER, "UnitNew", lambda signal: self._tell(signal.body[1]))
-        await on(MANAGER, "UnitRemoved", lambda signal: self._tell(signal.body[1]))
-        await on(MANAGER, "Reloading", lambda signal: self._tell(None))
-        await bus.subscribe(
-            lambda signal: self._tell(signal.path),
-            sender=NAME,
-            path_namespace=f"{PATH}/unit",
-            interface="org.freedesktop.DBus.Properties",
-            member="PropertiesChanged",
-        )
+        await bus.subscribe(self._job_removed, sender=NAME, interface=MANAGER, member="JobRemoved")
+        await bus.subscribe(self._reloading, sender=NAME, interface=MANAGER, member="Reloading")
         # Without it systemd says nothing on the bus; on the private socket it is not needed and harmless.
         await bus.call(NAME, PATH, MANAGER, "Subscribe")
         self._bus = bus
         bus.closed.add_done_callback(lambda _: self._lost(bus))
         self._connected.set()
-        self._tell(None)
+        self._tell_all()
 
     def _lost(self, bus: Bus) -> None:
         if self._bus is bus:
@@ -258,6 +259,11 @@ class Systemd:
             if not ended.done():
                 ended.set_result(result)
 
-    def _tell(self, path: str | None) -> None:
-        for follower in tuple(self._followers):
-            follower.tell(path)
+    def _reloading(self, signal: Message) -> None:
+        (begins,) = signal.body
+        if not begins:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        for tell in tuple(self._resets):
+            tell()

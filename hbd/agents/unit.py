@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from hbd.agents.base import Post
 from hbd.config.model import UnitResource
 from hbd.core.events import OK, Condition, Outcome, ResourceSeen, Result
-from hbd.dbusio import BusError, NoAnswer
+from hbd.dbusio import BusError, NoAnswer, Subscription
 from hbd.systemd1 import TRACE_LOST, JobPath, Systemd, UnitState
 
 ASK_AGAIN_S = 0.2
@@ -161,37 +161,53 @@ class UnitWatch:
         self._systemd = systemd
         self._resource = resource
         self._post = post
-        self._path: str | None = None
-        self._look = asyncio.Event()
-        self._look.set()
-        self._following = systemd.follow(self._changed)
+        self._posted: Condition | None = None
+        self._name = resource.unit
+        self._subscriptions: list[Subscription] = []
+        self._anew = True
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._forget = systemd.on_reset(self._reset)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def cancel(self) -> None:
         """Post nothing more."""
-        self._following.cancel()
+        self._forget()
+        self._silence()
         self._task.cancel()
 
-    def _changed(self, path: str | None) -> None:
-        if path is None or self._path in (None, path):
-            self._look.set()
+    def _reset(self) -> None:
+        self._anew = True
+        self._wake.set()
 
     async def _run(self) -> None:
-        posted: Condition | None = None
         while True:
-            await self._look.wait()
-            self._look.clear()
+            await self._wake.wait()
+            self._wake.clear()
             try:
-                state = await self._systemd.unit(self._resource.unit)
+                await self._look()
             except BusError:
                 await asyncio.sleep(ASK_AGAIN_S)
-                self._look.set()
-                continue
-            self._path = state.path
-            condition = condition_of(state)
-            if condition is not posted:
-                posted = condition
-                self._post(ResourceSeen(self._resource, condition))
+                self._reset()
+
+    async def _look(self) -> None:
+        if self._anew:
+            self._anew = False
+            self._silence()
+            # Listen first, look then: what changes in between is heard.
+            state = await self._systemd.unit(self._resource.unit)
+            await self._systemd.hear(state, self._wake.set, self._subscriptions)
+            self._name = state.name
+        now = await self._systemd.loaded_unit(self._name)
+        condition = Condition.STOPPED if now is None else condition_of(now)
+        if condition is not self._posted:
+            self._posted = condition
+            self._post(ResourceSeen(self._resource, condition))
+
+    def _silence(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.cancel()
+        self._subscriptions = []
 
 
 def _remedy(unit: str) -> str:

@@ -355,6 +355,8 @@ def test_an_alias_is_the_unit_it_stands_for(machine: Machine) -> None:
         await until(lambda: ResourceSeen(alias, Condition.RUNNING) in seen)
         assert await agent.stop(alias, leaving=False) == OK
         await until(lambda: seen[-1] == ResourceSeen(alias, Condition.STOPPED))
+        await inside(machine, "start", "real.service")
+        await until(lambda: seen[-1] == ResourceSeen(alias, Condition.RUNNING))
         watch.cancel()
 
     run(machine, test)
@@ -526,6 +528,25 @@ def test_a_watch_sees_what_others_do_to_the_unit(machine: Machine) -> None:
         assert seen == []
 
     run(machine, test)
+
+
+def test_a_watch_of_an_idle_unit_asks_systemd_nothing(machine: Machine) -> None:
+    unit = machine.unit("web.service", SLEEP)
+
+    async def test(systemd: Systemd) -> None:
+        seen: list[Event] = []
+        watch = UnitAgent(systemd).watch(unit, seen.append)
+        await until(lambda: bool(seen))
+        # systemd loads the unit for each question and drops it again, and signals both.
+        await asyncio.sleep(0.3)
+        bus = systemd._bus
+        assert bus is not None
+        asked = bus._serial
+        await asyncio.sleep(1)
+        assert bus._serial == asked
+        watch.cancel()
+
+    run_bare(machine, test)
 
 
 def test_a_change_during_a_time_without_connection_is_seen_after_it(machine: Machine) -> None:
