@@ -208,7 +208,9 @@ class Daemon:
             os._exit(EX_SOFTWARE)
 
     async def _serve(self, held: tuple[HeldGroup, ...]) -> int:
-        asyncio.get_running_loop().set_exception_handler(self._callback_failed)
+        loop = asyncio.get_running_loop()
+        self._failed: asyncio.Future[None] = loop.create_future()
+        loop.set_exception_handler(self._callback_failed)
         netlink = Netlink()
         await netlink.open()
         self._systemd = Systemd(on_down=_systemd_is_away)
@@ -230,13 +232,12 @@ class Daemon:
         service = Service(driver.ask, self.reload)
         driver.subscribe(self._notifier.show)
         driver.subscribe(service.publish)
-        assert netlink.monitor is not None
         self._driver, self._jobs = driver, jobs
         async with asyncio.TaskGroup() as self._background:
             for work in (
                 _failure_of(driver.failed),
                 _failure_of(jobs.failed),
-                _failure_of(netlink.monitor),
+                _failure_of(self._failed),
                 self._systemd.run(),
                 service.run(),
                 self._watch_load(),
@@ -256,16 +257,16 @@ class Daemon:
         jobs.close()
         addresses.close()
         netlink.close()
-        log.info("%s hbd shutdown complete.", self._config.local_node)
         return status
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """asyncio would only log it. A callback that raised is our bug; the rest are notes of the loop."""
-        bug = context.get("exception")
-        if "handle" in context and isinstance(bug, Exception) and not self._driver.failed.done():
-            self._driver.failed.set_exception(bug)
-        else:
-            log.error("%s", context["message"], exc_info=bug)
+        """asyncio would only log what a callback, or a task that nobody awaits, raised. It is our bug,
+        unless it is an error that was foreseen and only came too late for anybody to care."""
+        error = context.get("exception")
+        if error is None or isinstance(error, HbdError | OSError):
+            log.warning("%s", context["message"], exc_info=error)
+        elif not self._failed.done():
+            self._failed.set_exception(error)
 
     def _feed(self, now_ms: int) -> None:
         self._run.stamp(now_ms)

@@ -45,7 +45,7 @@ class Beginning:
     uuid: bytes
     peers: tuple[PeerRecord, ...]
     notes: tuple[Log, ...]
-    """What the journal should say about it."""
+    """What the journal should say about it; the generation itself is said by the core."""
 
 
 class StateDir:
@@ -61,7 +61,6 @@ class StateDir:
         notes: list[Log] = []
         generation = self._next_generation(hbgenmethod, wall_s, notes)
         self.store_generation(generation)
-        notes.append(Log(Level.INFO, Kind.CORE_STARTED, f"Heartbeat generation: {generation}"))
         return Beginning(generation, self._uuid(node, uuidfrom, notes), self._peers(), tuple(notes))
 
     def store_generation(self, generation: int) -> None:
