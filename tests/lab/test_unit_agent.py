@@ -27,7 +27,12 @@ from tests.lab.node import Node
 pytestmark = pytest.mark.lab
 
 RELAY = """
-import asyncio
+import asyncio, os, signal
+open('/run/relay.pid', 'w').write(str(os.getpid()))
+writers = set()
+def drop():
+    for writer in tuple(writers):
+        writer.transport.abort()
 async def pump(reader, writer):
     try:
         while data := await reader.read(65536):
@@ -42,8 +47,11 @@ async def serve(reader, writer):
     except OSError:
         writer.close()
         return
+    writers.add(writer)
     await asyncio.gather(pump(reader, inner[1]), pump(inner[0], writer))
+    writers.discard(writer)
 async def main():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, drop)
     async with await asyncio.start_unix_server(serve, '/run/relay') as server:
         print('ready', flush=True)
         await server.serve_forever()
@@ -89,6 +97,9 @@ class Machine:
 
     def show(self, unit: str, name: str) -> str:
         return self.ctl("show", "--value", "-p", name, unit)
+
+    def break_connections(self) -> None:
+        self.node.run("kill -USR1 $(cat /run/relay.pid)")
 
     def clean(self) -> None:
         """Nothing of a test is left for the next."""
@@ -458,6 +469,29 @@ def test_a_machine_whose_systemd_cannot_be_reached_is_unknown_and_nothing_ends(m
         await asyncio.wait([start, stop])
 
     run(machine, test, private=machine.nowhere, bus=machine.nowhere)
+
+
+def test_no_outcome_is_wrong_when_the_connection_breaks_again_and_again(machine: Machine) -> None:
+    unit = machine.unit("web.service", "ExecStartPre=sleep 0.4", SLEEP, "ExecStop=sleep 0.4")
+    bad = machine.unit("bad.service", "Type=oneshot", "RemainAfterExit=yes", "ExecStart=false")
+
+    async def test(agent: UnitAgent) -> None:
+        async def shake() -> None:
+            while True:
+                await asyncio.to_thread(machine.break_connections)
+                await asyncio.sleep(0.13)
+
+        shaking = asyncio.create_task(shake())
+        for _ in range(3):
+            assert await agent.start(unit) == OK
+            assert machine.show("web.service", "ActiveState") == "active"
+            assert await agent.stop(unit, leaving=False) == OK
+            assert machine.show("web.service", "ActiveState") == "inactive"
+            assert (await agent.start(bad)).result is Result.FAILED
+        shaking.cancel()
+        await asyncio.wait([shaking])
+
+    run(machine, test, bus=machine.nowhere)
 
 
 def test_a_start_that_is_given_up_leaves_systemds_job_alone(machine: Machine) -> None:
