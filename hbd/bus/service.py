@@ -29,6 +29,11 @@ FOR_ROOT = frozenset({"Standby", "Takeover", "Reload"})
 MOST_CALLERS = 256
 """So many callers' user ids are remembered; a unique name is never given twice by one bus."""
 
+MOST_WAITING = 1024
+"""Calls that may wait for their turn."""
+
+LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
+
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +55,7 @@ class Service:
         self._bus: Bus | None = None
         self._uids: dict[str, int] = {}
         self._connection = Reconnecting(address, on_up=self._up, on_down=self._down)
-        self._tasks: asyncio.TaskGroup | None = None
+        self._calls: asyncio.Queue[tuple[Bus, Message]] = asyncio.Queue(MOST_WAITING)
 
     @property
     def connected(self) -> bool:
@@ -73,14 +78,11 @@ class Service:
         await self._published.wait()
         self._announce()
         async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            try:
-                tasks.create_task(self._connection.run())
-                while True:
-                    await self._published.wait()
-                    self._announce()
-            finally:
-                self._tasks = None
+            tasks.create_task(self._connection.run())
+            tasks.create_task(self._answer_calls(tasks))
+            while True:
+                await self._published.wait()
+                self._announce()
 
     # ---------------------------------------------------------------- connection
 
@@ -116,8 +118,21 @@ class Service:
     # ---------------------------------------------------------------- calls
 
     def _called(self, bus: Bus, call: Message) -> None:
-        if self._tasks is not None:
-            self._tasks.create_task(self._answer(bus, call))
+        try:
+            self._calls.put_nowait((bus, call))
+        except asyncio.QueueFull:
+            bus.refuse(call, LIMITS_EXCEEDED, "too many calls are waiting")
+
+    async def _answer_calls(self, tasks: asyncio.TaskGroup) -> None:
+        """One call in each turn of the loop: every local user may ask, and as often as he likes, but
+        a heartbeat must never wait behind more than one answer."""
+        while True:
+            bus, call = await self._calls.get()
+            if call.member in FOR_ROOT:
+                tasks.create_task(self._answer(bus, call))  # May wait for the bus, and for the core.
+            else:
+                await self._answer(bus, call)
+            await asyncio.sleep(0)
 
     async def _answer(self, bus: Bus, call: Message) -> None:
         if self._published.is_set():

@@ -1,0 +1,758 @@
+"""org.linux_ha.Heartbeat1 on a private bus, asked by busctl, gdbus and hbctl.
+
+The bus has the system bus's own policy and the one hbd installs, so who may do what is the real thing.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from hbd.bus import contract, names
+from hbd.bus.service import Service
+from hbd.core.events import Command, Scope, Standby, Takeover
+from hbd.core.views import ClusterState, ClusterView, GroupState, NodeStatus
+from hbd.dbusio import Bus, Message, unwrap
+from hbd.errors import HbdError, Refused
+from tests.core.test_projection import VIEW
+
+ROOT_FOLDER = Path(__file__).parents[2]
+POLICY = ROOT_FOLDER / "dbus" / "org.linux_ha.Heartbeat1.conf"
+CONFIG = f"""
+<busconfig>
+  <type>system</type>
+  <auth>EXTERNAL</auth>
+  <listen>unix:path={{socket}}</listen>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+  </policy>
+  <policy user="root">
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Monitoring"/>
+  </policy>
+  <include>{POLICY}</include>
+</busconfig>
+"""  # The policy of /usr/share/dbus-1/system.conf.
+
+NOBODY = 65534
+WHOLE = replace(
+    VIEW,
+    degraded=(),
+    groups=(replace(VIEW.groups[0], resources=VIEW.groups[0].resources[:1]),),
+)
+
+
+class PrivateBus:
+    """A dbus-daemon of our own, that can be ended and started again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = folder / "bus"
+        self._config = folder / "bus.conf"
+        self._config.write_text(CONFIG.format(socket=self._socket))
+        self.address = f"unix:path={self._socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            ["dbus-daemon", f"--config-file={self._config}", "--nofork", "--print-address=1"],
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline(), "dbus-daemon did not start"
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._socket.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def bus() -> Iterator[PrivateBus]:
+    # Not tmp_path: other users must get in.
+    folder = Path(tempfile.mkdtemp(prefix="hbd-bus-"))
+    folder.chmod(0o755)
+    private = PrivateBus(folder)
+    private.start()
+    yield private
+    private.stop()
+    shutil.rmtree(folder)
+
+
+class Asker:
+    """The other end of the service: answers commands as told, and remembers them."""
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+        self.transition = 3
+        self.refusal: str | None = None
+        self.reload_error: HbdError | None = None
+        self.reloads = 0
+        self.then: Callable[[], None] | None = None
+
+    async def ask(self, command: Command) -> int:
+        self.commands.append(command)
+        if self.refusal is not None:
+            raise Refused(self.refusal)
+        if self.then is not None:
+            self.then()
+        return self.transition
+
+    async def reload(self) -> None:
+        self.reloads += 1
+        if self.reload_error is not None:
+            raise self.reload_error
+
+
+@asynccontextmanager
+async def serving(address: str, asker: Asker, view: ClusterView = VIEW) -> AsyncIterator[Service]:
+    service = Service(asker.ask, asker.reload, address)
+    service.publish(view)
+    running = asyncio.create_task(service.run())
+    try:
+        await until(lambda: service.connected)
+        yield service
+        assert not running.done(), "the service ended by itself"
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110 — the conditions are the service's own, not ours to signal
+            await asyncio.sleep(0.01)
+
+
+def on_the_bus(
+    bus: PrivateBus, body: Callable[[Service, Asker], Awaitable[None]], view: ClusterView = VIEW
+) -> None:
+    """Run the body beside a service that shows the view."""
+
+    async def scene() -> None:
+        asker = Asker()
+        async with asyncio.timeout(60), serving(bus.address, asker, view) as service:
+            await body(service, asker)
+
+    asyncio.run(scene())
+
+
+async def run(*command: str, uid: int | None = None, **environment: str) -> tuple[int, str, str]:
+    """Exit status, output, complaints."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+        user=uid,
+        extra_groups=None if uid is None else [],
+        cwd=ROOT_FOLDER,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def busctl(bus: PrivateBus, *args: str, uid: int | None = None) -> tuple[int, str, str]:
+    return await run("busctl", f"--address={bus.address}", *args, uid=uid)
+
+
+async def hbctl(bus: PrivateBus, *args: str) -> tuple[int, str, str]:
+    return await run(sys.executable, "-m", "hbd.ctl.main", *args, DBUS_SYSTEM_BUS_ADDRESS=bus.address)
+
+
+async def cluster_call(
+    bus: PrivateBus, member: str, *args: str, uid: int | None = None
+) -> tuple[int, str, str]:
+    return await busctl(bus, "call", names.BUS_NAME, names.ROOT, names.CLUSTER, member, *args, uid=uid)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_busctl_tree_shows_every_object(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        status, out, err = await busctl(bus, "tree", "--list", names.BUS_NAME)
+        assert (status, err) == (0, "")
+        paths = set(out.split())
+        assert {
+            names.ROOT,
+            names.node_path("linuxha1"),
+            names.link_path("linuxha2.example.org", "eth1"),
+            names.group_path("192.168.85.3"),
+            names.resource_path("192.168.85.3", 1),
+        } <= paths
+
+    on_the_bus(bus, body)
+
+
+def test_busctl_introspect_shows_values_methods_and_signals(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        status, out, err = await busctl(bus, "introspect", names.BUS_NAME, names.ROOT)
+        assert (status, err) == (0, "")
+        rows = {row.split()[0]: row.split()[1:] for row in out.splitlines()}
+        assert rows[".Standby"][:3] == ["method", "s", "u"]
+        assert rows[".TransitionFinished"][:2] == ["signal", "us"]
+        assert rows[".LocalNode"][:3] == ["property", "s", '"linuxha1"']
+        assert rows[".Degraded"][:2] == ["property", "as"]
+
+    on_the_bus(bus, body)
+
+
+def test_gdbus_understands_the_introspection_of_the_whole_tree(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        status, out, err = await run(
+            "gdbus", "introspect", "--recurse", *gdbus_target(bus, names.BUS_NAME, names.ROOT)
+        )
+        assert (status, err) == (0, "")
+        assert 'readonly s LastError = "exit status 1";' in " ".join(out.split()).replace("'", '"')
+
+    on_the_bus(bus, body)
+
+
+def gdbus_target(bus: PrivateBus, name: str, path: str) -> tuple[str, ...]:
+    return ("--address", bus.address, "--dest", name, "--object-path", path)
+
+
+def described(xml: str) -> dict[str, str]:
+    """Interface by interface, normalised."""
+    found = {}
+    for element in ElementTree.fromstring(xml).iterfind("interface"):
+        text = ElementTree.tostring(element, encoding="unicode")
+        found[element.attrib["name"]] = ElementTree.canonicalize(text, strip_text=True)
+    return found
+
+
+def test_introspection_and_every_property_are_as_in_the_contract(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        declared = described(contract.find().read_text())
+        client = await Bus.connect(bus.address)
+        (managed,) = await client.call(
+            names.BUS_NAME, names.ROOT, contract.OBJECT_MANAGER, "GetManagedObjects"
+        )
+        assert names.ROOT not in managed
+        seen = {}
+        for path in [names.ROOT, *managed]:
+            (xml,) = await client.call(names.BUS_NAME, path, contract.INTROSPECTABLE, "Introspect")
+            ours = {name: text for name, text in described(xml).items() if name.startswith(names.BUS_NAME)}
+            assert len(ours) == 1
+            seen |= ours
+            (interface,) = ours
+            every = await client.get_all(names.BUS_NAME, path, interface)
+            for name, signature in contract.load().interfaces[interface].properties.items():
+                (value,) = await client.call(
+                    names.BUS_NAME, path, contract.PROPERTIES, "Get", "ss", [interface, name]
+                )
+                assert value.signature == signature
+                assert unwrap(value) == every[name]
+            if path in managed:
+                assert unwrap(managed[path][interface]) == every
+        assert seen == declared
+        client.close()
+
+    on_the_bus(bus, body)
+
+
+def test_every_reading_method_answers_everybody(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        group = names.group_path("192.168.85.3")
+        assert await cluster_call(bus, "GetStatistics", uid=NOBODY) == (
+            0, 'a{sv} 1 "packets_received" t 12\n', ""
+        )
+        status, out, _ = await busctl(bus, "call", names.BUS_NAME, group, names.GROUP, "Why", uid=NOBODY)
+        assert status == 0
+        assert '"Reason" s "It is at home."' in out
+        assert await busctl(
+            bus, "get-property", names.BUS_NAME, group, names.GROUP, "Owner", uid=NOBODY
+        ) == (0, 's "linuxha1"\n', "")
+
+    on_the_bus(bus, body)
+
+
+def test_peer_is_answered_as_any_service_does(bus: PrivateBus) -> None:
+    machine_id = Path("/etc/machine-id").read_text().strip()
+
+    async def body(service: Service, asker: Asker) -> None:
+        peer = contract.PEER
+        assert (await busctl(bus, "call", names.BUS_NAME, "/", peer, "Ping"))[0] == 0
+        _, out, _ = await busctl(bus, "call", names.BUS_NAME, "/", peer, "GetMachineId")
+        assert out == f's "{machine_id}"\n'
+
+    on_the_bus(bus, body)
+
+
+# ---------------------------------------------------------------- changing
+
+
+def test_root_begins_a_standby_and_learns_its_transition(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        assert await cluster_call(bus, "Standby", "s", "all") == (0, "u 3\n", "")
+        assert await cluster_call(bus, "Takeover", "s", "failback") == (0, "u 3\n", "")
+        assert asker.commands == [Standby(Scope.ALL), Takeover(Scope.FAILBACK)]
+
+    on_the_bus(bus, body)
+
+
+@pytest.mark.parametrize("call", [("Standby", "all"), ("Takeover", "all"), ("Reload",)])
+def test_whoever_is_not_root_is_told_so_and_the_core_is_not_asked(
+    bus: PrivateBus, call: tuple[str, ...]
+) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        member, *args = call
+        target = gdbus_target(bus, names.BUS_NAME, names.ROOT)
+        status, _, err = await run(
+            "gdbus", "call", *target, "--method", f"{names.CLUSTER}.{member}", *args, uid=NOBODY
+        )
+        assert status != 0
+        assert f"org.freedesktop.DBus.Error.AccessDenied: {member} is for root only" in err
+        assert asker.commands == []
+        assert asker.reloads == 0
+
+    on_the_bus(bus, body)
+
+
+def test_only_root_can_have_the_name(bus: PrivateBus) -> None:
+    async def body() -> None:
+        broker = gdbus_target(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus")
+        request = ("--method", "org.freedesktop.DBus.RequestName", names.BUS_NAME, "uint32 0")
+        status, _, err = await run("gdbus", "call", *broker, *request, uid=NOBODY)
+        assert status != 0
+        assert "not allowed to own" in err
+
+    asyncio.run(body())
+
+
+async def error_of(bus: PrivateBus, path: str, interface: str, member: str, *args: object) -> tuple[str, str]:
+    """Error name and text of a call that must fail."""
+    client = await Bus.connect(bus.address)
+    try:
+        signature = "".join("s" if isinstance(arg, str) else "i" for arg in args)
+        await client.call(names.BUS_NAME, path, interface, member, signature, args)
+    except HbdError as error:
+        return str(getattr(error, "name", "")), str(error)
+    finally:
+        client.close()
+    raise AssertionError(f"{member} was carried out")
+
+
+def test_each_wrong_call_gets_its_own_error(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        freedesktop = "org.freedesktop.DBus.Error."
+        root, cluster = names.ROOT, names.CLUSTER
+
+        async def name_of(*call: object) -> str:
+            return (await error_of(bus, *call))[0]  # type: ignore[arg-type]
+
+        assert await name_of(root, cluster, "Standby", 1) == freedesktop + "InvalidArgs"
+        assert await name_of(root, cluster, "Standby") == freedesktop + "InvalidArgs"
+        assert await name_of(root, cluster, "Explode") == freedesktop + "UnknownMethod"
+        assert await name_of(root, names.GROUP, "Why") == freedesktop + "UnknownInterface"
+        assert await name_of("/org/nowhere", cluster, "Reload") == freedesktop + "UnknownObject"
+        properties = contract.PROPERTIES
+        assert await name_of(root, properties, "Get", cluster, "Colour") == freedesktop + "UnknownProperty"
+        assert await name_of(root, properties, "GetAll", "org.no") == freedesktop + "UnknownInterface"
+        text = (await error_of(bus, root, cluster, "Standby", "some"))[1]
+        assert text == "'some' names no groups; write one of all, local, foreign, failback"
+        assert asker.commands == []
+
+    on_the_bus(bus, body)
+
+
+def test_properties_cannot_be_set(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        status, _, err = await busctl(
+            bus, "set-property", names.BUS_NAME, names.ROOT, names.CLUSTER, "Frozen", "b", "true"
+        )
+        assert status != 0
+        assert "can only be read" in err
+
+    on_the_bus(bus, body)
+
+
+def test_a_refusal_carries_the_reason(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        asker.refusal = "resources in transition 2"
+        assert await error_of(bus, names.ROOT, names.CLUSTER, "Standby", "all") == (
+            names.ERROR_REFUSED, "resources in transition 2"
+        )
+        asker.reload_error = HbdError("/etc/ha.d/ha.cf:1:1: error: no nodes")
+        assert await error_of(bus, names.ROOT, names.CLUSTER, "Reload") == (
+            names.ERROR_FAILED, "/etc/ha.d/ha.cf:1:1: error: no nodes"
+        )
+
+    on_the_bus(bus, body)
+
+
+def test_a_bug_behind_a_method_ends_the_service_and_is_not_shown_to_the_caller(bus: PrivateBus) -> None:
+    async def scene() -> None:
+        asker = Asker()
+
+        def break_down() -> None:
+            raise ZeroDivisionError("secret")
+
+        asker.then = break_down
+        service = Service(asker.ask, asker.reload, bus.address)
+        service.publish(VIEW)
+        running = asyncio.create_task(service.run())
+        await until(lambda: service.connected)
+        error, _ = await error_of(bus, names.ROOT, names.CLUSTER, "Standby", "all")
+        assert error == "org.freedesktop.DBus.Error.NoReply"
+        with pytest.raises(ExceptionGroup) as raised:
+            await running
+        assert raised.group_contains(ZeroDivisionError)
+
+    asyncio.run(scene())
+
+
+def test_a_user_who_asks_without_end_does_not_hold_up_the_loop(bus: PrivateBus) -> None:
+    # The flood comes from a process of its own, so that what is measured is the service alone.
+    flood = f"""if True:
+        import asyncio
+        from hbd.dbusio import Bus
+        question = {(names.BUS_NAME, names.ROOT, contract.OBJECT_MANAGER, "GetManagedObjects")!r}
+        async def main():
+            bus = await Bus.connect({bus.address!r})
+            # dbus-daemon lets one connection wait for 128 replies.
+            await asyncio.gather(*(bus.call(*question) for _ in range(100)))
+        asyncio.run(main())
+    """
+
+    async def body(service: Service, asker: Asker) -> None:
+        flooding = asyncio.create_task(run(sys.executable, "-c", flood))
+        gc.freeze()  # A full collection of all that pytest holds takes longer than any turn.
+        turns_s = []
+        while not flooding.done():
+            before_s = time.thread_time()
+            await asyncio.sleep(0)
+            turns_s.append(time.thread_time() - before_s)
+        assert flooding.result()[0] == 0, flooding.result()
+        gc.unfreeze()
+        # Processor time, since what else runs on the machine is not the service's doing.
+        assert max(turns_s) < sum(turns_s) / 20, f"{max(turns_s)} of {sum(turns_s)} s were one turn"
+
+    links = tuple(replace(VIEW.links[0], name=f"eth{number}") for number in range(60))
+    on_the_bus(bus, body, replace(VIEW, links=links))
+
+
+# ---------------------------------------------------------------- signals
+
+
+async def listen(bus: PrivateBus) -> tuple[Bus, list[Message]]:
+    client = await Bus.connect(bus.address)
+    heard: list[Message] = []
+    await client.subscribe(heard.append, sender=names.BUS_NAME, path_namespace=names.ROOT)
+    return client, heard
+
+
+def test_changes_of_one_turn_are_one_signal_for_each_object_and_the_end_of_the_transition_is_last(
+    bus: PrivateBus,
+) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        client, heard = await listen(bus)
+        service.publish(replace(VIEW, state=ClusterState.TRANSITION, transition=3))
+        service.publish(replace(VIEW, generation=8))
+        stopped = replace(VIEW.groups[0], state=GroupState.STOPPED, owner="")
+        service.publish(replace(VIEW, generation=8, groups=(stopped,), last_finished=(3, "done")))
+        await until(lambda: len(heard) >= 3)
+        await client.flush()
+        assert [(one.path, one.member) for one in heard] == [
+            (names.ROOT, "PropertiesChanged"),
+            (names.group_path("192.168.85.3"), "PropertiesChanged"),
+            (names.ROOT, "TransitionFinished"),
+        ]
+        assert unwrap(heard[0].body) == [names.CLUSTER, {"Generation": 8}, []]
+        assert unwrap(heard[1].body) == [names.GROUP, {"Owner": "", "State": "stopped"}, []]
+        assert heard[2].body == [3, "done"]
+        client.close()
+
+    on_the_bus(bus, body)
+
+
+def test_heartbeats_that_only_move_counters_signal_nothing_but_are_counted(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        client, heard = await listen(bus)
+        service.publish(replace(VIEW, statistics=(("packets_received", 13),)))
+        (counters,) = await client.call(names.BUS_NAME, names.ROOT, names.CLUSTER, "GetStatistics")
+        assert unwrap(counters) == {"packets_received": 13}
+        service.publish(VIEW)
+        await client.flush()
+        assert heard == []
+        client.close()
+
+    on_the_bus(bus, body)
+
+
+def test_objects_that_come_and_go_are_announced_by_the_root(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        client, heard = await listen(bus)
+        service.publish(replace(VIEW, links=()))
+        await until(lambda: len(heard) == 1)
+        service.publish(VIEW)
+        await until(lambda: len(heard) == 2)
+        link = names.link_path("linuxha2.example.org", "eth1")
+        assert [(one.path, one.member, one.body[0]) for one in heard] == [
+            (names.ROOT, "InterfacesRemoved", link), (names.ROOT, "InterfacesAdded", link)
+        ]
+        assert heard[0].body[1] == [names.LINK]
+        assert unwrap(heard[1].body[1])[names.LINK]["Status"] == "up"
+        client.close()
+
+    on_the_bus(bus, body)
+
+
+def test_a_text_that_dbus_does_not_allow_is_shown_without_its_bad_parts(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        service.publish(replace(VIEW, degraded=("bad \udcff and \0 byte",)))
+        _, out, _ = await busctl(
+            bus, "get-property", names.BUS_NAME, names.ROOT, names.CLUSTER, "Degraded"
+        )
+        assert out == 'as 1 "bad ? and ? byte"\n'
+
+    on_the_bus(bus, body)
+
+
+# ---------------------------------------------------------------- the bus goes away
+
+
+def test_the_service_returns_with_the_bus_and_shows_what_happened_meanwhile(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        bus.stop()
+        await until(lambda: not service.connected)
+        service.publish(replace(VIEW, generation=9))
+        bus.start()
+        await until(lambda: service.connected)
+        client = await Bus.connect(bus.address)
+        assert await client.get(names.BUS_NAME, names.ROOT, names.CLUSTER, "Generation") == 9
+        client.close()
+
+    on_the_bus(bus, body)
+
+
+def test_a_name_that_is_taken_is_logged_with_who_has_it_and_got_when_it_is_free(
+    bus: PrivateBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        other = await Bus.connect(bus.address)
+        assert await other.request_name(names.BUS_NAME)
+        asker = Asker()
+        service = Service(asker.ask, asker.reload, bus.address)
+        service.publish(VIEW)
+        running = asyncio.create_task(service.run())
+        taken = f"{names.BUS_NAME} is taken by process {os.getpid()}; only one hbd can run on a machine"
+        await until(lambda: taken in caplog.text)
+        assert not service.connected
+        other.close()
+        await until(lambda: service.connected)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(scene())
+
+
+# ---------------------------------------------------------------- hbctl
+
+
+def test_hbctl_status_is_0_when_all_is_well_and_1_when_a_node_is_dead(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        status, out, err = await hbctl(bus, "status")
+        assert (status, err) == (0, "")
+        assert out.startswith("linuxha1: stable, holds local; peer linuxha2.example.org active\n")
+        service.publish(replace(WHOLE, nodes=(VIEW.nodes[0], replace(VIEW.nodes[1], status=NodeStatus.DEAD))))
+        status, out, _ = await hbctl(bus, "status")
+        assert status == 1
+        assert "! node linuxha2.example.org is dead" in out
+
+    on_the_bus(bus, body, WHOLE)
+
+
+def test_hbctl_status_as_json_is_everything(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        status, out, _ = await hbctl(bus, "status", "--json")
+        shown = json.loads(out)
+        assert status == 1  # httpd has failed.
+        assert shown["cluster"]["local_node"] == "linuxha1"
+        assert shown["groups"][0]["resources"][1]["last_error"] == "exit status 1"
+
+    on_the_bus(bus, body)
+
+
+@pytest.mark.parametrize("command", [["status"], ["standby"], ["why", "x"], ["events"], ["reload"]])
+def test_hbctl_without_a_daemon_is_3_with_the_remedy(bus: PrivateBus, command: list[str]) -> None:
+    async def scene() -> None:
+        status, out, err = await hbctl(bus, *command)
+        assert (status, out) == (3, "")
+        assert err == "hbd is not running; see journalctl -u hbd, start it by: systemctl start hbd\n"
+
+    asyncio.run(scene())
+
+
+def test_hbctl_without_a_bus_is_3_too(bus: PrivateBus) -> None:
+    async def scene() -> None:
+        status, _, err = await run(
+            sys.executable, "-m", "hbd.ctl.main", "status", DBUS_SYSTEM_BUS_ADDRESS="unix:path=/nowhere/bus"
+        )
+        assert status == 3
+        assert "systemctl start hbd" in err
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("command", [[], ["dance"], ["standby", "some"], ["standby", "--timeout", "-1"]])
+def test_hbctl_says_2_to_a_wrong_command_line(bus: PrivateBus, command: list[str]) -> None:
+    assert asyncio.run(hbctl(bus, *command))[0] == 2
+
+
+def test_hbctl_standby_waits_for_the_end_even_if_it_comes_before_the_answer(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        asker.then = lambda: service.publish(replace(WHOLE, last_finished=(3, "done")))
+        assert await hbctl(bus, "standby", "--wait") == (
+            0, "transition 3 has begun\ntransition 3 is done\n", ""
+        )
+
+    on_the_bus(bus, body, WHOLE)
+
+
+def test_hbctl_standby_that_fails_is_1_with_the_problems(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        waiting = asyncio.create_task(hbctl(bus, "takeover", "local", "--wait"))
+        await until(lambda: bool(asker.commands))
+        assert asker.commands == [Takeover(Scope.LOCAL)]
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        service.publish(replace(VIEW, last_finished=(3, "failed")))
+        status, out, err = await waiting
+        assert (status, out) == (1, "transition 3 has begun\n")
+        assert "transition 3 ended: failed\n  resource httpd is failed: exit status 1\n" in err
+
+    on_the_bus(bus, body, WHOLE)
+
+
+def test_hbctl_standby_gives_up_after_its_timeout(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        status, _, err = await hbctl(bus, "standby", "--wait", "--timeout", "0.2")
+        assert (status, err) == (1, "transition 3 still goes on after 0.2 s\n")
+
+    on_the_bus(bus, body)
+
+
+def test_hbctl_tells_why_it_was_refused_and_when_there_is_nothing_to_do(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        asker.transition = 0
+        assert await hbctl(bus, "standby", "--wait") == (0, "nothing to do\n", "")
+        asker.refusal = "no other node is active"
+        assert await hbctl(bus, "standby") == (1, "", "hbctl: no other node is active\n")
+
+    on_the_bus(bus, body)
+
+
+def test_hbctl_standby_says_when_the_daemon_is_lost_on_the_way(bus: PrivateBus) -> None:
+    async def scene() -> None:
+        asker = Asker()
+        async with serving(bus.address, asker):
+            waiting = asyncio.create_task(hbctl(bus, "standby", "--wait"))
+            await until(lambda: bool(asker.commands))
+            await asyncio.sleep(0.1)
+        status, _, err = await waiting
+        assert status == 3
+        assert "left the bus during transition 3" in err
+
+    asyncio.run(scene())
+
+
+def test_hbctl_why_explains_a_group_and_lists_those_there_are(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        status, out, _ = await hbctl(bus, "why", "192.168.85.3")
+        assert status == 0
+        assert "It is at home." in out
+        status, _, err = await hbctl(bus, "why", "httpd")
+        assert (status, err) == (2, "hbctl: there is no group httpd; there is: 192.168.85.3\n")
+
+    on_the_bus(bus, body)
+
+
+def test_hbctl_reload_asks_for_it_once(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        assert (await hbctl(bus, "reload"))[0] == 0
+        assert asker.reloads == 1
+        asker.reload_error = HbdError("ha.cf:1:1: error: no nodes")
+        assert await hbctl(bus, "reload") == (1, "", "hbctl: ha.cf:1:1: error: no nodes\n")
+
+    on_the_bus(bus, body)
+
+
+async def following(bus: PrivateBus, *command: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "hbd.ctl.main", *command,
+        stdout=asyncio.subprocess.PIPE, cwd=ROOT_FOLDER,
+        env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address},
+    )  # fmt: skip
+
+
+def test_hbctl_watch_shows_each_change_until_it_is_interrupted(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        process = await following(bus, "status", "--watch", "--json")
+        assert process.stdout is not None
+        assert json.loads(await process.stdout.readline())["cluster"]["generation"] == 7
+        service.publish(replace(VIEW, generation=8))
+        assert json.loads(await process.stdout.readline())["cluster"]["generation"] == 8
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+
+    on_the_bus(bus, body)
+
+
+def test_hbctl_events_prints_a_line_for_each_signal(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        process = await following(bus, "events")
+        assert process.stdout is not None
+        dead = replace(VIEW.nodes[1], status=NodeStatus.DEAD)
+        views = [replace(VIEW, nodes=(VIEW.nodes[0], dead)), VIEW]
+        line = b""
+        async with asyncio.timeout(10):
+            reading = asyncio.ensure_future(process.stdout.readline())
+            while not reading.done():  # It has no way to say that it follows now.
+                service.publish(views[0])
+                views.reverse()
+                await asyncio.wait((reading,), timeout=0.1)
+            line = reading.result()
+        assert line.split(b" ", 1)[1].startswith(b"node linuxha2.example.org: Status=")
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+
+    on_the_bus(bus, body)
+
+
+def test_hbctl_check_is_78_and_names_the_place_of_an_error(tmp_path: Path) -> None:
+    async def scene() -> None:
+        (tmp_path / "ha.cf").write_text("keepaliv 2\n")
+        status, out, _ = await run(sys.executable, "-m", "hbd.ctl.main", "check", str(tmp_path))
+        assert status == os.EX_CONFIG
+        assert f"{tmp_path}/ha.cf:1:1: error: " in out
+
+    asyncio.run(scene())
