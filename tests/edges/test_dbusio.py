@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -91,6 +92,25 @@ async def two(broker: Broker) -> AsyncIterator[tuple[Bus, Bus]]:
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 — what is waited for happens in another process
         await asyncio.sleep(0.005)
+
+
+def test_messages_that_wait_are_handed_on_a_few_in_each_turn_of_the_loop_and_in_order(broker: Broker) -> None:
+    async def test() -> None:
+        async with two(broker) as (server, client):
+            handed: list[int] = []
+            await server.subscribe(lambda heard: handed.append(heard.body[0]), interface=INTERFACE)
+            for number in range(1000):
+                client.emit(PATH, INTERFACE, "Counted", "u", [number])
+            await client.flush()
+            time.sleep(0.1)  # noqa: ASYNC251 — the loop shall find all that are left waiting
+            largest, before = 0, len(handed)
+            while len(handed) < 1000:
+                await asyncio.sleep(0)
+                largest, before = max(largest, len(handed) - before), len(handed)
+            assert largest == dbusio.MESSAGES_PER_TURN
+            assert handed == list(range(1000))
+
+    run(test())
 
 
 def test_a_call_is_answered_later_by_the_handler_that_saw_its_sender(broker: Broker) -> None:
