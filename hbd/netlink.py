@@ -264,24 +264,32 @@ class Netlink:
 
     async def _listening_socket(self) -> Any:
         sock = AsyncIPRSocket(groups=EVENT_GROUPS)
-        await sock.bind(EVENT_GROUPS)
+        try:
+            await sock.bind(EVENT_GROUPS)
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     async def _listen(self, sock: Any) -> None:
         try:
             while True:
                 try:
+                    if sock is None:
+                        sock = await self._listening_socket()
+                        await self._look_again()
                     async for message in sock.get():  # Ends after each batch.
                         self._take(message)
-                except (NetlinkError, OSError) as broken:
+                except (NetlinkError, OSError, EdgeError) as broken:
                     # Notices came faster than we read (ENOBUFS). pyroute2's socket is useless then.
                     log.warning("Lost notices of the kernel (%s); looking at all addresses again", broken)
-                    sock.close()
+                    if sock is not None:
+                        sock.close()
+                        sock = None
                     await asyncio.sleep(REOPEN_S)
-                    sock = await self._listening_socket()
-                    await self._look_again()
         finally:
-            sock.close()
+            if sock is not None:
+                sock.close()
 
     def _take(self, message: DumpMessage) -> None:
         kind = message["header"]["type"]
@@ -306,6 +314,8 @@ class Netlink:
         for place, address in now.items():
             if place not in self._places:
                 self._note(address, True)
+        for link in await self.links():
+            self._tell(LinkSeen(link, True))
 
     # ------------------------------------------------------------ requests
 

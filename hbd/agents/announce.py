@@ -63,9 +63,7 @@ def advertisement_frame(ip: IPv6Address, mac: bytes, router: bool) -> bytes:
     head = struct.pack("!BBH", ADVERTISEMENT, 0, NO_CHECKSUM_YET)
     icmp = struct.pack("!BBH", ADVERTISEMENT, 0, _checksum(pseudo + head + rest)) + rest
     header = struct.pack("!IHBB", 6 << 28, len(icmp), socket.IPPROTO_ICMPV6, 255)
-    return (
-        ALL_NODES_MAC + mac + struct.pack("!H", ETH_P_IPV6) + header + ip.packed + ALL_NODES.packed + icmp
-    )
+    return ALL_NODES_MAC + mac + struct.pack("!H", ETH_P_IPV6) + header + ip.packed + ALL_NODES.packed + icmp
 
 
 def _checksum(octets: bytes) -> int:

