@@ -245,8 +245,7 @@ class Daemon:
                 self._spawn(work)
             self._adapt(self._config)
             self._take_signals()
-            silent_ms = self._run.silent_ms(clock.boot_ms()) if held else None
-            driver.post(Started(held, silent_ms))
+            driver.post(Started(held, self._silence(held)))
             self._notifier.ready()
             realtime.quiet_collector()
             self._spawn(self._settle_units())
@@ -258,6 +257,15 @@ class Daemon:
         addresses.close()
         netlink.close()
         return status
+
+    def _silence(self, held: tuple[HeldGroup, ...]) -> int | None:
+        """How long nobody looked after what is held."""
+        now_ms = clock.boot_ms()
+        if held:
+            return self._run.silent_ms(now_ms)
+        # Whatever will be started is started later than this, and may be held before the first healthy tick.
+        self._run.stamp(now_ms)
+        return None
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """asyncio would only log what a callback, or a task that nobody awaits, raised. It is our bug,
