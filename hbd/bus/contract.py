@@ -100,13 +100,13 @@ def load() -> Contract:
 
 
 def find() -> Path:
-    """Beside this module when installed, in `dbus/` in a checkout. Raises EdgeError."""
-    here = Path(__file__).parent
-    places = (here / f"{BUS_NAME}.xml", here.parent.parent / "dbus" / f"{BUS_NAME}.xml")
-    for place in places:
-        if place.is_file():
-            return place
-    raise EdgeError(f"{places[0]} is missing: hbd is not completely installed")
+    """In a checkout in `dbus/`, else where D-Bus keeps interfaces below our prefix. Raises EdgeError."""
+    for above in Path(__file__).resolve().parents:
+        for folder in ("dbus", "share/dbus-1/interfaces"):
+            place = above / folder / f"{BUS_NAME}.xml"
+            if place.is_file():
+                return place
+    raise EdgeError(f"{BUS_NAME}.xml is missing: hbd is not completely installed")
 
 
 def parse(text: str) -> Contract:

@@ -2,6 +2,7 @@
 
 import ctypes
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -51,6 +52,7 @@ VIEW = ClusterView(
     degraded=("link eth0: no such device",),
     statistics=(("packets_received", 12),),
 )
+ROOT_FOLDER = Path(__file__).parents[2]
 GROUP_PATH = "/org/linux_ha/Heartbeat1/group/_3192_2e168_2e85_2e3"
 
 
@@ -242,3 +244,12 @@ def test_a_call_outside_the_contract_gets_the_standard_error(
 
 def test_a_call_may_leave_the_interface_out() -> None:
     assert Tree(contract.load(), shown()).resolve(GROUP_PATH, None, "Why", "") == names.GROUP
+
+
+def test_the_manual_page_names_every_method_signal_and_property() -> None:
+    page = (ROOT_FOLDER / "docs" / "org.linux_ha.Heartbeat1.5").read_text()
+    for name, interface in contract.load().interfaces.items():
+        if name.startswith(names.BUS_NAME):
+            words = [f".SS {name.rpartition('.')[2]}", *interface.methods, *interface.signals]
+            words += [f'{held} " {signature}' for held, signature in interface.properties.items()]
+            assert [word for word in words if word not in page] == [], name

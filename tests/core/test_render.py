@@ -1,13 +1,16 @@
 """hbctl's text and JSON, from hand-written snapshots."""
 
 import json
+import re
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
 from hbd.bus import contract, names
 from hbd.ctl import render
 from hbd.ctl import snapshot as shots
+from hbd.ctl.main import main
 from hbd.ctl.snapshot import Cluster, Group, Link, Node, Resource, Snapshot, snake_case
 from hbd.errors import HbdError
 
@@ -176,3 +179,17 @@ def test_why_says_the_reason_and_each_resource() -> None:
         "  10.0.0.9  stopped\n"
         "  httpd     failed   exit 1"
     )
+
+
+def test_the_manual_page_has_every_command_and_option(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "hbctl.8").read_text().replace("\\-", "-")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert "status" in commands
+    for command in commands:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        options = set(re.findall(r"--\w+", capsys.readouterr().out)) - {"--help"}
+        missing = [word for word in (f"hbctl {command}", *sorted(options)) if word not in page]
+        assert missing == []
