@@ -16,8 +16,10 @@ from hbd.core import protocol, wire
 from hbd.core.effects import PeerRecord
 from hbd.core.events import Instant
 from hbd.core.message import BadField, Message, Value
+from hbd.core.report import decode
 from hbd.core.rexmit import AboveMax, CorruptedAck, History, Nak, Resend
 from hbd.core.sequence import Fact, Sequenced, SequenceTracker, Verdict
+from hbd.errors import WireError
 
 _NO_UUID = bytes(16)
 
@@ -29,6 +31,8 @@ class Dropped:
     reason: str
     node: str = ""
     detail: str = ""
+    known_generation: int = 0
+    """A replayed status of an hbd peer may still tell, truly, how far our own generation once was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,9 @@ class Channel:
         known = tracker.generation
         verdict: Sequenced = tracker.accept(now.ms, generation, seq, is_status=kind == protocol.STATUS)
         if verdict.verdict is Verdict.REPLAY:
-            return self._drop("replay", node, f"gen = {generation}, curgen = {known}")
+            self.drops["replay"] += 1
+            detail = f"gen = {generation}, curgen = {known}"
+            return Dropped("replay", node, detail, _known_generation(message))
         if verdict.verdict is Verdict.OLD_DUPLICATE:
             return self._drop("old duplicate", node)
         self._learn(node, uuid, decoded)
@@ -242,6 +248,10 @@ class Channel:
         deadlines = [d for t in self._trackers.values() if (d := t.next_deadline_ms) is not None]
         return min(deadlines, default=None)
 
+    def generation_of(self, node: str) -> int:
+        """The highest generation of this node ever seen."""
+        return self._trackers[node].generation
+
     def records(self) -> tuple[PeerRecord, ...]:
         """What to remember of the peers."""
         return tuple(
@@ -249,3 +259,11 @@ class Channel:
             for node, tracker in self._trackers.items()
             if tracker.generation
         )
+
+
+def _known_generation(message: Message) -> int:
+    text = message.text(protocol.HBD)
+    try:
+        return 0 if text is None else decode(text).known_generation
+    except WireError:
+        return 0

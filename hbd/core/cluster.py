@@ -161,7 +161,7 @@ class Cluster:
 
     def _notice_deaf_peer(self, peer: Peer) -> None:
         """We hear a peer that does not echo us: it will bury us, so give way before it does (rule 12)."""
-        silent_ms = self._membership.silence_of_ours_ms(self._last_ms)
+        silent_ms = self._membership.unechoed_ms()
         if silent_ms <= self.patience_ms or not self._custody.serving:
             return
         self._desk.log(
@@ -416,7 +416,7 @@ class Cluster:
         return Report(
             incarnation=self._identity.incarnation,
             echo=(0, 0) if peer is None else peer.report_at if peer.report is not None else (0, 0),
-            known_generation=0 if peer is None else peer.generation,
+            known_generation=0 if peer is None else self._membership.channel.generation_of(peer.name),
             auto_failback=self._config.auto_failback,
             digest=custody.digest,
             active=self._membership.status == "active",

@@ -175,6 +175,7 @@ class Custody:
             for each in self.groups.values():
                 self._judge_probes(each)
             self._recorded.clear()
+            self.drop_muted()
 
     def _judge_probes(self, group: Group) -> None:
         recorded = self._recorded.get(group.key)
@@ -247,7 +248,11 @@ class Custody:
         self._drop([group for group in self.groups.values() if group.muted])
 
     def _drop(self, groups: Iterable[Group]) -> None:
-        todo = [group for group in groups if group.dropping is None and group.addresses_up]
+        todo = []
+        for group in groups:
+            self._emit(group.abandon_address_start())
+            if group.dropping is None and group.addresses_up:
+                todo.append(group)
         addresses = tuple(address for group in todo for address in group.addresses_up)
         if not addresses:
             return
@@ -316,6 +321,9 @@ class Custody:
                 self._contested.discard(group.key)
                 self._reannounce(group)
             return False
+        if group.claimed_at is None or not claims.echoed(peer, *group.claimed_at):
+            # What it said, it said without knowing our claim: it may be about to change its mind too.
+            return group.phase is Phase.CLAIMED or group.provisional
         theirs, ours = peer.entry(group.key), self._entry(group, peer)
         both_on = claims.both_fail_back(self._config.auto_failback, peer.report)
         if not claims.loses(ours, self._me, theirs, peer.name, group.spec.home, both_on):

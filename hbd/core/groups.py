@@ -23,6 +23,7 @@ from enum import Enum
 
 from hbd.config.model import AddressResource, GroupSpec, Limits, ResourceSpec
 from hbd.core.effects import (
+    AbandonJob,
     Action,
     Effect,
     Kind,
@@ -267,6 +268,15 @@ class Group:
             self.muted = self.provisional = True
             self.claimed_at = None
 
+    def abandon_address_start(self) -> list[Effect]:
+        """An address that is just being put up must not come up after it was dropped."""
+        member, job = self._job_member, self._job
+        if job is None or member is None or not member.is_address or not isinstance(self._action, StartResource):
+            return []
+        self._job = self._job_member = self._action = None
+        member.state = MemberState.UNKNOWN
+        return [AbandonJob(job)]
+
     def confirm(self) -> None:
         """The peer does not object: it is ours, and muted addresses come back."""
         self.provisional = self.muted = False
@@ -395,6 +405,8 @@ class Group:
                 for member in self.members:
                     if member.is_address and member is not self._job_member:
                         member.state = MemberState.STOPPED
+            if self.phase is Phase.STARTED and not self.muted:
+                self.phase = Phase.STARTING
             return [], []
         if job != self._job:
             return None

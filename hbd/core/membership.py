@@ -92,6 +92,8 @@ class Membership:
         self.generation_jumped = False
         self._sent_ms: dict[int, int] = {}
         self._echoed_ms: int | None = None
+        self._hearing_since_ms = 0
+        """Since when the peer's heartbeats come without a hole."""
         self._asked_ms: int | None = None
         self._answered = False
         self._quiet: dict[str, tuple[int, int]] = {}
@@ -157,6 +159,12 @@ class Membership:
             since_ms = min(since_ms, self._echoed_ms)
         return self._desk.now.ms - since_ms
 
+    def unechoed_ms(self) -> int:
+        """How long the peer has been heard without a hole while it did not hear us."""
+        if self._echoed_ms is None:
+            return 0
+        return self._desk.now.ms - max(self._echoed_ms, self._hearing_since_ms)
+
     # ------------------------------------------------------------ communication up
 
     def communication_up(self) -> bool:
@@ -218,8 +226,10 @@ class Membership:
     def datagram(self, medium: MediumSpec, payload: bytes) -> list[Fact]:
         """Take in one datagram; whatever it holds, nothing is raised."""
         match self.channel.receive(self._desk.now, payload):
-            case Dropped(reason, node, detail):
+            case Dropped(reason, node, detail, known_generation):
                 self._report_drop(reason, node, detail)
+                if known_generation > self.channel.generation:
+                    self._jump(self.peers[node], known_generation + 1)
                 return []
             case Own():
                 if medium.link not in self._own_links:
@@ -309,6 +319,8 @@ class Membership:
                 Level.CRIT, Kind.NODE_RETURNED, f"Cluster node {peer.name} returning after partition.",
                 node=peer.name,
             )  # fmt: skip
+        if peer.dead or self._desk.now.ms - self.heard_ms(peer.name) > 2 * self._config.timing.keepalive_ms:
+            self._hearing_since_ms = self._desk.now.ms
         late = self._liveness.status_heard(
             self._desk.now.ms, peer.name, timeout_ms, skip_late_check=received.restarted or peer.dead
         )

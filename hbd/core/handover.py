@@ -1,0 +1,363 @@
+"""heartbeat 3.0.6's resource conversation, for as long as the peer is one.
+
+A 3.0.6 node does not say what it holds in every heartbeat; it talks in sets, `local` and `foreign`, each in
+the sender's own terms. The theory, with `mine` and `theirs` as subsets of {local, foreign}:
+
+    INIT ──comm up──▶ STARTING ──peer's starting──▶ BOTHSTARTING ──any resource message──▶ RSCRCVD
+                         └────────any resource message────────────────────────────────────▶│
+                                                   peer stable, or 10 s after RSCRCVD ──▶ STABLE
+
+Our own set is taken once the peer is stable or the 10 s are over, unless the peer holds it as its foreign.
+Standby is a handshake of four `ask_resources` messages: me, other, done, done. With auto_failback legacy none
+of this is spoken: the home node requests each of its groups, and the holder releases it and says so.
+
+This machine decides which groups the conversation lets us run (`lets`); custody starts and stops them. Facts:
+heartbeat 3.0.6, observed. Unlike it, we answer at once and report a stop only when it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from hbd.config.model import AutoFailback, Config, GroupSpec
+from hbd.core import message as f
+from hbd.core import protocol
+from hbd.core.desk import Desk
+from hbd.core.effects import Kind
+from hbd.core.events import Scope
+from hbd.core.message import Message
+from hbd.errors import Refused
+
+REQUEST_DELAY_MS = 10_000
+"""How long nobody takes anything after the first resource message, unless somebody is stable."""
+ANSWER_MS = 10_000
+HANDOVER_MS = 3_600_000
+FAILBACK_RETRY_MS = 1000
+
+Sets = frozenset[str]
+NONE: Sets = frozenset()
+LOCAL: Sets = frozenset({"local"})
+FOREIGN: Sets = frozenset({"foreign"})
+ALL: Sets = LOCAL | FOREIGN
+_SETS = {"none": NONE, "local": LOCAL, "foreign": FOREIGN, "all": ALL, "failback": FOREIGN}
+
+
+class Phase(Enum):
+    """Where the start-up conversation stands."""
+
+    INIT = "init"
+    STARTING = "starting"
+    BOTH_STARTING = "both starting"
+    RECEIVED = "resource message received"
+    STABLE = "stable"
+
+
+class Role(Enum):
+    """Our part in a standby handshake."""
+
+    NONE = "none"
+    GIVING = "giving"
+    RELEASING = "releasing"
+    WAITING = "waiting"
+    """Released; the peer acquires."""
+    TAKING = "taking"
+    """The peer releases."""
+    ACQUIRING = "acquiring"
+
+
+def mirror(sets: Sets) -> Sets:
+    """The same groups in the other node's terms."""
+    return frozenset({"local": "foreign", "foreign": "local"}[each] for each in sets)
+
+
+def named(sets: Sets) -> str:
+    """3.0.6's word for a set."""
+    return next(name for name, each in _SETS.items() if each == sets)
+
+
+class Handover:
+    """The conversation with one 3.0.6 peer."""
+
+    def __init__(self, config: Config, desk: Desk, say: Callable[[protocol.Fields], None]) -> None:
+        self._config, self._desk, self._say = config, desk, say
+        self._me = config.local_node
+        self.phase = Phase.INIT
+        self.mine: Sets = NONE
+        self.theirs: Sets = ALL
+        self.peer_stable = False
+        self.role = Role.NONE
+        self._scope: Sets = NONE
+        self._scope_word = ""
+        self._role_until_ms: int | None = None
+        self._timer_ms: int | None = None
+        self._needs_failback = False
+        self._failback_ms: int | None = None
+        self._granted: set[str] = set()
+        self._owed: set[str] = set()
+
+    @property
+    def _legacy(self) -> bool:
+        return self._config.auto_failback is AutoFailback.LEGACY
+
+    def reconfigure(self, config: Config) -> None:
+        self._config = config
+
+    def lets(self, group: GroupSpec) -> bool:
+        """Whether the conversation leaves this group to us."""
+        if self._legacy:
+            return group.key in self._granted
+        if self.role in (Role.RELEASING, Role.WAITING) and self._set_of(group) <= self._scope:
+            return False
+        return self._set_of(group) <= self.mine
+
+    def _set_of(self, group: GroupSpec) -> Sets:
+        return LOCAL if group.home == self._me else FOREIGN
+
+    def deadline_ms(self) -> int | None:
+        times = (self._timer_ms, self._role_until_ms, self._failback_ms)
+        return min((time for time in times if time is not None), default=None)
+
+    # ------------------------------------------------------------ beginnings and ends
+
+    def begin(self, running: tuple[GroupSpec, ...], settled: bool) -> None:
+        """The peer turns out to be a 3.0.6 node; what runs here by now is ours."""
+        self._granted = {group.key for group in running}
+        for group in running:
+            self.mine |= self._set_of(group)
+        if settled:
+            self.phase = Phase.STABLE
+
+    def communication_up(self) -> None:
+        """We are active, and the peer lives."""
+        if self._legacy:
+            for group in self._config.groups:
+                if group.home == self._me and group.key not in self._granted:
+                    self._say(protocol.ip_request(group.name))
+        elif self.phase is Phase.INIT:
+            self.phase = Phase.STARTING
+
+    def peer_left(self) -> None:
+        """It died, or said goodbye: everything is ours."""
+        self.mine, self.theirs, self.peer_stable = ALL, NONE, True
+        self.phase = Phase.STABLE
+        self.role, self._role_until_ms, self._timer_ms = Role.NONE, None, None
+        self._needs_failback = True
+        self._granted = {group.key for group in self._config.groups}
+
+    def peer_restarted(self) -> None:
+        """A new life of the peer: nothing that it said holds."""
+        self.peer_stable = False
+        self.theirs = mirror(ALL - self.mine)
+        if self.role is not Role.NONE:
+            self._end_role()
+
+    # ------------------------------------------------------------ messages
+
+    def said(self, peer: str, kind: str, message: Message, busy: bool) -> None:
+        """One message of the conversation. `busy`: groups of ours are in motion."""
+        if self._legacy:
+            self._legacy_said(peer, kind, message)
+            return
+        match kind:
+            case protocol.STARTING:
+                if self.phase is Phase.STARTING:
+                    self.phase = Phase.BOTH_STARTING
+                self.peer_stable = False
+                self._report()
+            case protocol.RESOURCE:
+                self._resource(peer, message)
+            case protocol.ASK_RESOURCES:
+                self._ask(peer, message, busy)
+            case protocol.HB_TAKEOVER:
+                scope = _SETS.get(message.text(f.RSC_HOLD) or "", NONE)
+                word = "all" if message.text(f.RSC_HOLD) == "failback" else named(mirror(scope))
+                try:
+                    self.standby(word, busy)
+                except Refused as refused:
+                    self._desk.warn(Kind.STANDBY, f"hb_takeover from {peer} ignored: {refused}", node=peer)
+
+    def _resource(self, peer: str, message: Message) -> None:
+        sets = _SETS.get(message.text(f.RSC_HOLD) or "")
+        if sets is None:
+            return
+        if message.text(f.RTYPE) == "full":
+            # 3.0.6 says `none` before it has released: only a stable report, or done, clears (rule 5).
+            early = message.text(f.ISSTABLE) != "1"
+            self.theirs = self.theirs | sets if early and sets < self.theirs else sets
+        else:
+            self.theirs = sets if not sets else self.theirs | sets
+        self._received()
+        stable = message.text(f.ISSTABLE)
+        if stable == "0":
+            self.peer_stable = False
+        elif stable == "1":
+            newly, self.peer_stable = not self.peer_stable, True
+            if newly:
+                self._desk.info(Kind.TRANSITION, "remote resource transition completed.", node=peer)
+                self._report()
+                self._schedule_failback()
+        if self.peer_stable and self.phase is not Phase.STABLE:
+            self._become_stable()
+
+    def _received(self) -> None:
+        if self.phase in (Phase.STARTING, Phase.BOTH_STARTING):
+            self.phase = Phase.RECEIVED
+            if self._timer_ms is None:
+                self._timer_ms = self._desk.now.ms + REQUEST_DELAY_MS
+
+    def _become_stable(self) -> None:
+        self.phase, self._timer_ms = Phase.STABLE, None
+        if "foreign" not in self.theirs:
+            self.mine |= LOCAL
+        else:
+            self._desk.info(Kind.TRANSITION, "Local Resource acquisition completed. (none)")
+        self._report()
+        self._schedule_failback()
+
+    def _report(self, info: str = "") -> None:
+        stable = self.phase is Phase.STABLE and self.role is Role.NONE
+        self._say(protocol.resource(named(self.mine), stable, info))
+
+    # ------------------------------------------------------------ standby
+
+    def standby(self, word: str, busy: bool) -> Sets:
+        """Offer a set to the peer; returns it. Raises Refused."""
+        if self._legacy:
+            raise Refused("standby and takeover need auto_failback on or off in ha.cf; it is legacy here")
+        if self.role is not Role.NONE:
+            raise Refused("a standby is in progress")
+        if self.phase is not Phase.STABLE or busy:
+            raise Refused("local resources in flux")
+        if not self.peer_stable:
+            raise Refused("other side is in flux")
+        scope = _SETS[word]
+        self._enter(Role.GIVING, scope, word, ANSWER_MS)
+        self.peer_stable = False
+        self._say(protocol.ask_resources(word, "me"))
+        self._desk.info(Kind.STANDBY, f"{self._me} wants to go standby [{word}]")
+        return scope
+
+    def ask_takeover(self, scope: Scope) -> None:
+        """Ask the peer to go standby with what we want."""
+        self._say(protocol.hb_takeover(scope.value))
+
+    def _ask(self, peer: str, message: Message, busy: bool) -> None:
+        info, word = message.text(f.INFO) or "", message.text(f.RSC_HOLD) or ""
+        if word not in _SETS:
+            return
+        match info, self.role:
+            case "me", Role.NONE:
+                self._asked_by(peer, word, busy)
+            case "other", Role.GIVING:
+                self._desk.info(Kind.STANDBY, f"standby: {peer} can take our {word} resources", node=peer)
+                self._enter(Role.RELEASING, self._scope, word, HANDOVER_MS)
+                self._say(protocol.resource(named(self.mine), False, "standby"))
+            case "done", Role.TAKING:
+                text = f"standby: acquire [{word}] resources from {peer}"
+                self._desk.info(Kind.STANDBY, text, node=peer)
+                self.theirs -= self._scope
+                self.mine |= mirror(self._scope)
+                self._enter(Role.ACQUIRING, self._scope, word, HANDOVER_MS)
+            case "done", Role.WAITING:
+                text = f"Other node completed standby takeover of {word} resources."
+                self._desk.info(Kind.STANDBY, text, node=peer)
+                self.theirs |= mirror(self._scope)
+                self._end_role()
+                self._report()
+            case _:
+                text = f"Ignored standby message '{info}' from {peer} in state {self.role.value}"
+                self._desk.warn(Kind.STANDBY, text, node=peer)
+
+    def _asked_by(self, peer: str, word: str, busy: bool) -> None:
+        self._desk.info(Kind.STANDBY, f"{peer} wants to go standby [{word}]", node=peer)
+        if self.phase is not Phase.STABLE or busy:
+            text = f"standby message [me] from {peer} ignored.  local resources in flux."
+            self._desk.warn(Kind.STANDBY, text, node=peer)
+            return
+        self.peer_stable = False
+        self._enter(Role.TAKING, _SETS[word], word, HANDOVER_MS)
+        self._say(protocol.ask_resources(word, "other"))
+
+    def _enter(self, role: Role, scope: Sets, word: str, limit_ms: int) -> None:
+        self.role, self._scope, self._scope_word = role, scope, word
+        self._role_until_ms = self._desk.now.ms + limit_ms
+
+    def _end_role(self) -> None:
+        self.role, self._role_until_ms = Role.NONE, None
+
+    def released(self, still_held: tuple[GroupSpec, ...]) -> None:
+        """Custody's state after a step: finish the part that waits for our stops or starts."""
+        if self._legacy:
+            self._answer_owed(still_held)
+        elif self.role is Role.RELEASING and not any(self._set_of(g) <= self._scope for g in still_held):
+            self._desk.info(Kind.STANDBY, f"Local standby process completed [{self._scope_word}].")
+            self.mine -= self._scope
+            self._needs_failback = False
+            self._enter(Role.WAITING, self._scope, self._scope_word, HANDOVER_MS)
+            self._say(protocol.ask_resources(self._scope_word, "done"))
+
+    def acquired(self) -> None:
+        """Everything that the conversation gave us runs."""
+        if self.role is Role.ACQUIRING:
+            self._desk.info(Kind.STANDBY, f"Standby resource acquisition done [{self._scope_word}].")
+            word = self._scope_word
+            self._end_role()
+            self._say(protocol.ask_resources(word, "done"))
+            self._report()
+
+    # ------------------------------------------------------------ time
+
+    def tick(self, busy: bool) -> None:
+        """What is due: the 10 s at a common start, a failback, an answer that never came."""
+        now_ms = self._desk.now.ms
+        if self._timer_ms is not None and now_ms >= self._timer_ms:
+            self._timer_ms = None
+            if self.phase is Phase.RECEIVED:
+                self._become_stable()
+                self._desk.info(Kind.TRANSITION, "local resource transition completed.")
+        if self._role_until_ms is not None and now_ms >= self._role_until_ms:
+            self._desk.warn(Kind.STANDBY, "No reply to standby request.  Standby request cancelled.")
+            self._end_role()
+            self._report()
+        if self._failback_ms is not None and now_ms >= self._failback_ms:
+            self._fail_back(busy)
+
+    def _schedule_failback(self) -> None:
+        wanted = self._config.auto_failback is AutoFailback.ON and self._needs_failback
+        if wanted and "foreign" in self.mine and self._failback_ms is None:
+            self._failback_ms = self._desk.now.ms
+
+    def _fail_back(self, busy: bool) -> None:
+        self._failback_ms = None
+        if "foreign" not in self.mine or not self._needs_failback:
+            return
+        try:
+            self.standby("foreign", busy)
+            self._needs_failback = False
+        except Refused:
+            self._failback_ms = self._desk.now.ms + FAILBACK_RETRY_MS
+
+    # ------------------------------------------------------------ legacy
+
+    def _legacy_said(self, peer: str, kind: str, message: Message) -> None:
+        group = self._group_named(message.text(f.IPADDR))
+        if group is None:
+            return
+        match kind:
+            case protocol.IP_REQUEST:
+                self._granted.discard(group.key)
+                self._owed.add(group.key)
+            case protocol.IP_REQUEST_RESP if message.text(f.OK) == "OK" and group.home == self._me:
+                self._granted.add(group.key)
+
+    def _answer_owed(self, still_held: tuple[GroupSpec, ...]) -> None:
+        held = {group.key for group in still_held}
+        for key in sorted(self._owed - held):
+            self._owed.discard(key)
+            for group in self._config.groups:
+                if group.key == key:
+                    self._say(protocol.ip_request_resp(group.home, group.name))
+
+    def _group_named(self, name: str | None) -> GroupSpec | None:
+        return next((group for group in self._config.groups if group.name == name), None)

@@ -1,0 +1,96 @@
+"""What must hold in every run: one invariant per function.
+
+Safety is asked after every change of the truth, liveness once everything is healed and time has passed.
+A check returns a sentence about what is wrong, or None.
+"""
+
+from __future__ import annotations
+
+from hbd.config.model import AddressResource, GroupSpec, ResourceSpec
+from hbd.sim.machines import Machine
+
+Machines = tuple[Machine, Machine]
+
+ADDRESS_GRACE_MS = 60
+"""Waking or healing until the address is off: one round trip, probing, one job."""
+
+
+def addresses_on_both(machines: Machines) -> list[str]:
+    """Service addresses that two machines have at this moment."""
+    first, second = machines
+    return [
+        identity
+        for identity in first.running.keys() & second.running.keys()
+        if isinstance(first.running[identity], AddressResource)
+    ]
+
+
+def truth_is_claimed(machine: Machine) -> str | None:
+    """What runs here under this daemon is claimed by it."""
+    core = machine.core
+    if core is None or machine.frozen:
+        return None
+    custody = core._custody
+    if custody.probing:
+        return None
+    for key, group in custody.groups.items():
+        if group.claims:
+            continue
+        for member in group.members:
+            if member.spec.identity in machine.running:
+                return f"{machine.name} runs {member.spec.identity} of {key} and claims nothing"
+    return None
+
+
+def starts_are_allowed(machine: Machine, other: Machine, started: ResourceSpec) -> str | None:
+    """Nobody starts what the other, not known to be dead, may be running (claims and their echoes)."""
+    if machine.core is None or other.core is None:
+        return None
+    peer = machine.core._membership.peer
+    if peer is None or peer.dead:
+        return None
+    for key, group in other.core._custody.groups.items():
+        if group.may_run and started in group.spec.resources:
+            return f"{machine.name} starts {started.identity} while {other.name} may be running {key}"
+    return None
+
+
+def a_goodbye_is_true(machine: Machine) -> str | None:
+    """Who has quit in order holds nothing and has no job in flight."""
+    if machine.quit and (machine.running or any(machine.in_flight.values())):
+        return f"{machine.name} said goodbye and still runs {sorted(machine.running)}"
+    return None
+
+
+def every_group_runs_once(machines: Machines, groups: tuple[GroupSpec, ...]) -> str | None:
+    """After the healing: each group runs, whole, on one node, unless no node is able."""
+    for group in groups:
+        able = [m for m in machines if not any(r.identity in m.troubles.start_fails for r in group.resources)]
+        owners = [m.name for m in machines if any(r.identity in m.running for r in group.resources)]
+        whole = [m.name for m in machines if all(r.identity in m.running for r in group.resources)]
+        if len(owners) > 1:
+            return f"{group.key} runs on both nodes after everything is healed"
+        if able and (len(owners) != 1 or owners != whole):
+            return f"{group.key} runs on {owners}, whole on {whole}, although {[m.name for m in able]} could"
+        if not able and owners != whole:
+            return f"{group.key} runs in part on {owners}"
+    return None
+
+
+def the_views_agree(machines: Machines) -> str | None:
+    """After the healing both nodes name the same owner, nobody is in motion, and no transition is open."""
+    views = [m.core.view() for m in machines if m.core is not None]
+    for view in views:
+        if view.transition:
+            return f"{view.local_node}: transition {view.transition} never ended"
+    owners = {tuple((group.name, group.owner) for group in view.groups) for view in views}
+    return None if len(owners) == 1 else f"the nodes disagree about the owners: {sorted(owners)}"
+
+
+def moves_are_bounded(machines: Machines, groups: tuple[GroupSpec, ...], faults: int) -> str | None:
+    """A group does not wander: a few starts for each fault at the most."""
+    for group in groups:
+        starts = sum(m.starts.get(group.resources[-1].identity, 0) for m in machines)
+        if starts > 3 + 4 * faults:
+            return f"{group.key} was started {starts} times for {faults} faults"
+    return None

@@ -1,0 +1,54 @@
+"""Which faults a seed uses, and when. A plan is a list of sentences, so that a failure can be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+
+
+class Fault(Enum):
+    """What can happen."""
+
+    CUT = "both directions of the wire are cut"
+    ONE_WAY = "one direction of the wire is cut"
+    LOSS = "datagrams are lost, doubled, damaged and late"
+    STALL = "the machine stands still"
+    KILL = "hbd is killed and started again"
+    POWER = "the machine loses its power and boots again"
+    STOP = "hbd is stopped in order and started again"
+    STANDBY = "the operator says standby"
+    TAKEOVER = "the operator says takeover"
+    START_FAILS = "a resource does not start any more"
+    STOP_FAILS = "a resource does not stop at first"
+    SLOW = "jobs on a resource take long"
+    LOST = "somebody takes a service address away"
+    SET_BACK = "the machine loses its power and its stored generation is an old one"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One fault: when, on which machine, for how long."""
+
+    at_ms: int
+    fault: Fault
+    machine: int
+    for_ms: int
+
+    @property
+    def until_ms(self) -> int:
+        return self.at_ms + self.for_ms
+
+    def __str__(self) -> str:
+        return f"{self.at_ms} ms, machine {self.machine}, for {self.for_ms} ms: {self.fault.value}"
+
+
+def plan(rng: Random, deadtime_ms: int, fault_phase_ms: int) -> list[Planned]:
+    """A seed's faults, in the order of time."""
+    faults = []
+    for _ in range(rng.randint(1, 4)):
+        fault = rng.choice(list(Fault))
+        for_ms = rng.randint(50, 3 * deadtime_ms)
+        at_ms = rng.randint(0, max(1, fault_phase_ms - for_ms))
+        faults.append(Planned(at_ms, fault, rng.randrange(2), min(for_ms, fault_phase_ms - at_ms)))
+    return sorted(faults, key=lambda planned: planned.at_ms)

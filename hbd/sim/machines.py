@@ -1,0 +1,345 @@
+"""One simulated machine: a real core, and everything around it that can go wrong.
+
+Resources and systemd's jobs outlive the daemon; `/run` outlives the daemon but not the machine; a frozen
+machine queues what comes in, the oldest first, and drops the newest when the queue is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from hbd.config.model import AddressResource, Config, ResourceSpec
+from hbd.core.cluster import Cluster, Identity
+from hbd.core.effects import (
+    AbandonJob,
+    Action,
+    Announce,
+    Answer,
+    CloseLink,
+    DropAddresses,
+    Effect,
+    FeedWatchdog,
+    Log,
+    OpenLink,
+    PeerRecord,
+    Permit,
+    ProbeResource,
+    Quit,
+    StartJob,
+    StartResource,
+    StopResource,
+    StoreGeneration,
+    StoreHeld,
+    StorePeers,
+    Transmit,
+    Unwatch,
+    Watch,
+)
+from hbd.core.events import (
+    OK,
+    Asked,
+    Command,
+    Condition,
+    DatagramReceived,
+    Event,
+    HeldGroup,
+    Instant,
+    JobDone,
+    JobId,
+    LinkOpened,
+    Outcome,
+    RequestId,
+    ResourceSeen,
+    Result,
+    Started,
+    Tick,
+)
+
+INBOX = 64
+"""Datagrams that a stalled node's sockets hold."""
+
+
+class Surroundings(Protocol):
+    """What a machine needs of its world."""
+
+    now_ms: int
+
+    def at(self, delay_ms: int, action: Callable[[], None]) -> None: ...
+    def draw(self, low: int, high: int) -> int: ...
+    def chance(self, probability: float) -> bool: ...
+    def transmit(self, sender: Machine, payload: bytes) -> None: ...
+    def changed(self, machine: Machine, resource: ResourceSpec) -> None: ...
+    def stepped(self, machine: Machine, event: Event, effects: list[Effect]) -> None: ...
+
+
+@dataclass(slots=True)
+class Troubles:
+    """How a machine's resources misbehave; by identity."""
+
+    start_fails: set[str]
+    stop_fails: dict[str, int]
+    """So many stops fail before one succeeds."""
+    slow: dict[str, int]
+    """Milliseconds that every job on it takes longer."""
+
+
+class Machine:
+    """A node of the simulated cluster."""
+
+    def __init__(self, world: Surroundings, config: Config, number: int, wall_offset_s: int) -> None:
+        self.world, self.config, self.number = world, config, number
+        self.name = config.local_node
+        self.uuid = bytes([number]) * 16
+        self.generation = 1000 + number
+        self.peers: tuple[PeerRecord, ...] = ()
+        self.core: Cluster | None = None
+        self.powered = True
+        self.frozen = False
+        self.running: dict[str, ResourceSpec] = {}
+        """The truth: what really runs here, by identity."""
+        self.in_flight: dict[str, int] = {}
+        self.held: tuple[HeldGroup, ...] = ()
+        self.alive_ms: int | None = None
+        self.troubles = Troubles(set(), {}, {})
+        self.died_ms: int | None = None
+        self.starts: dict[str, int] = {}
+        self._wall_offset_s = wall_offset_s
+        self._life = 0
+        self._boot = 0
+        self._timer = 0
+        self._inbox: list[Event] = []
+        self._jobs: set[JobId] = set()
+        self._requests = 0
+        self.answers: dict[int, Answer] = {}
+        self.quit = False
+
+    # ------------------------------------------------------------ life and death
+
+    def start_daemon(self) -> None:
+        """systemd starts hbd."""
+        if not self.powered or self.core is not None:
+            return
+        self.generation += 1
+        self._life += 1
+        self.quit = False
+        self.died_ms = None
+        incarnation = self.world.draw(1, 2**31)
+        identity = Identity(self.name, self.uuid, self.generation, incarnation, self.peers)
+        self.core = Cluster(self.config, identity, self.world.draw(0, 2**31))
+        absent_ms = None if self.alive_ms is None else self.world.now_ms - self.alive_ms
+        self.post(Started(self.held, absent_ms if self.held else None))
+
+    def kill_daemon(self) -> None:
+        """kill -9: resources stay, jobs of systemd go on, everything in memory is gone."""
+        if self.core is not None:
+            self.core = None
+            self._life += 1
+            self._jobs.clear()
+            self._inbox.clear()
+            self.died_ms = self.world.now_ms
+
+    def power_off(self) -> None:
+        """The mains fail: nothing runs any more, and /run is gone."""
+        self.kill_daemon()
+        self.powered = self.frozen = False
+        self._boot += 1
+        self.in_flight.clear()
+        self.held, self.alive_ms = (), None
+        for resource in list(self.running.values()):
+            del self.running[resource.identity]
+            self.world.changed(self, resource)
+
+    def power_on(self) -> None:
+        """Boot, and start the daemon."""
+        self.powered = True
+        self.start_daemon()
+
+    def freeze(self) -> None:
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """Wake: what is queued is handled in the order in which it came."""
+        self.frozen = False
+        queued, self._inbox = self._inbox, []
+        for event in queued:
+            self.post(event)
+        if self.core is not None:
+            self._arm()
+
+    # ------------------------------------------------------------ events
+
+    def post(self, event: Event) -> None:
+        """Hand the core an event, unless it is dead; a frozen one gets it later."""
+        if self.core is None:
+            return
+        if self.frozen:
+            if not isinstance(event, Tick) and len(self._inbox) < INBOX:
+                self._inbox.append(event)
+            return
+        instant = Instant(self.world.now_ms, 1_700_000_000 + self.world.now_ms // 1000 + self._wall_offset_s)
+        core = self.core
+        effects = core.step(instant, event)
+        for effect in effects:
+            if self.core is not core:
+                return
+            self._perform(effect)
+        self.world.stepped(self, event, effects)
+        if self.core is core:
+            self._arm()
+
+    def ask(self, command: Command) -> None:
+        """An operator's request."""
+        self._requests += 1
+        self.post(Asked(RequestId(self._requests), command))
+
+    def receive(self, payload: bytes) -> None:
+        self.post(DatagramReceived(self.config.media[0], payload))
+
+    def _arm(self) -> None:
+        assert self.core is not None
+        deadline_ms = self.core.deadline_ms
+        if deadline_ms is None:
+            return
+        self._timer += 1
+        timer, life = self._timer, self._life
+
+        def tick() -> None:
+            if timer == self._timer and life == self._life:
+                self.post(Tick())
+
+        self.world.at(max(0, deadline_ms - self.world.now_ms), tick)
+
+    # ------------------------------------------------------------ effects
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Transmit(payload):
+                self.world.transmit(self, payload)
+            case StartJob(job, action, limit_ms):
+                self._jobs.add(job)
+                self._begin(job, action, limit_ms)
+            case FeedWatchdog():
+                self.alive_ms = self.world.now_ms
+            case StoreHeld(groups):
+                self.held = groups
+            case StoreGeneration(generation):
+                self.generation = generation
+            case StorePeers(peers):
+                self.peers = peers
+            case OpenLink(medium):
+                self.world.at(0, lambda: self.post(LinkOpened(medium)))
+            case Answer(request, _, _):
+                self.answers[request] = effect
+            case AbandonJob(job):
+                self._jobs.discard(job)
+            case Quit():
+                self.quit = True
+                self.core = None
+                self._life += 1
+            case Log() | Permit() | Watch() | Unwatch() | CloseLink():
+                pass
+
+    def _begin(self, job: JobId, action: Action, limit_ms: int) -> None:
+        match action:
+            case StartResource(resource):
+                self._begin_start(job, resource, limit_ms)
+            case StopResource(resource, _):
+                self._begin_stop(job, resource)
+            case DropAddresses(addresses):
+                self._later(self.world.draw(1, 3), lambda: self._dropped(job, addresses))
+            case ProbeResource(resource):
+                self._later(self.world.draw(1, 5), lambda: self._end(job, self._probe(resource)))
+            case Announce():
+                self._later(1, lambda: self._end(job, OK))
+
+    def _begin_start(self, job: JobId, resource: ResourceSpec, limit_ms: int) -> None:
+        identity = resource.identity
+        address = isinstance(resource, AddressResource)
+        delay_ms = self.world.draw(1, 3) if address else self.world.draw(20, 400)
+        delay_ms += self.troubles.slow.get(identity, 0)
+        fails = identity in self.troubles.start_fails
+        self.starts[identity] = self.starts.get(identity, 0) + 1
+        self.in_flight[identity] = self.in_flight.get(identity, 0) + 1
+        life = self._life
+        if not fails and not address:
+            # A unit runs some time before its job is done.
+            self._later(delay_ms // 2, lambda: self._run(resource))
+
+        def done() -> None:
+            self.in_flight[identity] -= 1
+            # A unit's job is systemd's and goes on; an address is our own doing and ends with the job.
+            if not fails and (not address or (life == self._life and job in self._jobs)):
+                self._run(resource)
+            if delay_ms < limit_ms:
+                self._end(job, Outcome(Result.FAILED, "it exits with 1") if fails else OK)
+
+        self._later(delay_ms, done)
+        if delay_ms >= limit_ms:
+            self._later(limit_ms, lambda: self._end(job, Outcome(Result.UNKNOWN, "no answer in time")))
+
+    def _begin_stop(self, job: JobId, resource: ResourceSpec) -> None:
+        identity = resource.identity
+        address = isinstance(resource, AddressResource)
+        delay_ms = self.world.draw(1, 3) if address else self.world.draw(20, 400)
+        delay_ms += self.troubles.slow.get(identity, 0)
+        self.in_flight[identity] = self.in_flight.get(identity, 0) + 1
+
+        def done() -> None:
+            self.in_flight[identity] -= 1
+            left = self.troubles.stop_fails.get(identity, 0)
+            if left:
+                self.troubles.stop_fails[identity] = left - 1
+                self._end(job, Outcome(Result.FAILED, "it does not end"))
+                return
+            self.take_away(resource)
+            self._end(job, OK)
+
+        self._later(delay_ms, done)
+
+    def _dropped(self, job: JobId, addresses: tuple[AddressResource, ...]) -> None:
+        for address in addresses:
+            self.take_away(address)
+        self._end(job, OK)
+
+    def _probe(self, resource: ResourceSpec) -> Outcome:
+        if self.in_flight.get(resource.identity):
+            return Outcome(Result.OK, condition=Condition.BUSY)
+        runs = resource.identity in self.running
+        return Outcome(Result.OK, condition=Condition.RUNNING if runs else Condition.STOPPED)
+
+    def _run(self, resource: ResourceSpec) -> None:
+        if resource.identity not in self.running:
+            self.running[resource.identity] = resource
+            self.world.changed(self, resource)
+
+    def take_away(self, resource: ResourceSpec) -> None:
+        """It runs no more, whoever ended it."""
+        if self.running.pop(resource.identity, None) is not None:
+            self.world.changed(self, resource)
+
+    def lose(self, resource: ResourceSpec) -> None:
+        """Somebody removes a running resource by hand; the watch sees it."""
+        if resource.identity in self.running:
+            self.take_away(resource)
+            self.post(ResourceSeen(resource, Condition.STOPPED))
+
+    def _later(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """Goes on without the daemon, but not without the machine; a frozen machine does it when it wakes."""
+        boot = self._boot
+
+        def due() -> None:
+            if boot != self._boot:
+                return
+            if self.frozen:
+                self.world.at(10, due)
+                return
+            action()
+
+        self.world.at(delay_ms, due)
+
+    def _end(self, job: JobId, outcome: Outcome) -> None:
+        if job in self._jobs:
+            self._jobs.discard(job)
+            self.post(JobDone(job, outcome))

@@ -1,0 +1,362 @@
+"""Two real cores on virtual time, under faults drawn from a seed, and the truth about what runs where.
+
+A run has two phases: faults, in which only safety is asked for; then everything is healed, and after a bounded
+time every group has to run exactly once. Bytes travel, so codec and authentication are exercised too. The same
+seed gives the same run, to the last effect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from hbd.config.model import (
+    AddressResource,
+    AutoFailback,
+    Bcast,
+    Config,
+    GroupSpec,
+    Key,
+    Keys,
+    Limits,
+    ResourceSpec,
+    Timing,
+    UnitResource,
+)
+from hbd.core.effects import Effect, Log, StartJob, StartResource
+from hbd.core.events import Event, Scope, Standby, Stop, Takeover
+from hbd.sim import checks
+from hbd.sim.faults import Fault, Planned, plan
+from hbd.sim.machines import Machine
+from hbd.sim.network import Network
+
+FAULTS_FROM_MS = 2_000
+FAULTS_FOR_MS = 12_000
+HEALING_MS = 22_000
+"""After the last fault, everything has to be in place again within this time."""
+REST_MS = 2_000
+"""In place means: found in place twice, so far apart."""
+
+
+class Violation(AssertionError):
+    """An invariant does not hold; the text has seed, plan and the lines before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a seed's cluster looks like."""
+
+    keepalive_ms: int
+    deadtime_ms: int
+    failback: tuple[AutoFailback, AutoFailback]
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(
+            self.keepalive_ms, self.deadtime_ms // 2, self.deadtime_ms, 2 * self.deadtime_ms, self.deadtime_ms
+        )
+
+
+GROUPS = (
+    GroupSpec(
+        "10.9.9.1", "alpha",
+        (AddressResource("10.9.9.1", "10.9.9.1"), UnitResource("web", "web.service"), UnitResource("db", "db.service")),
+    ),
+    GroupSpec("10.9.9.2", "beta", (AddressResource("10.9.9.2", "10.9.9.2"), UnitResource("ftp", "ftp.service"))),
+)  # fmt: skip
+KEYS = Keys(1, (Key(1, "crc", b""),))
+
+
+class World:
+    """One run."""
+
+    def __init__(self, seed: int, faults: list[Planned] | None = None, keep_trace: bool = False) -> None:
+        self.seed = seed
+        self.now_ms = 0
+        self._rng = Random(seed)
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = 0
+        self.setting = self._draw_setting()
+        self.plan = plan(self._rng, self.setting.deadtime_ms, FAULTS_FOR_MS) if faults is None else faults
+        self.network = Network(Random(seed + 1))
+        self.machines = (self._machine(0, "alpha"), self._machine(1, "beta"))
+        self._by_name = {machine.name: machine for machine in self.machines}
+        self._delivered_ms = [0, 0]
+        self._gaps: tuple[deque[tuple[int, int]], ...] = (deque(maxlen=8), deque(maxlen=8))
+        self._woke_ms = {machine.name: 0 for machine in self.machines}
+        self._lines: deque[str] = deque(maxlen=120)
+        self._over = False
+        self._digest = hashlib.sha256() if keep_trace else None
+
+    def _draw_setting(self) -> Setting:
+        keepalive_ms = self._rng.choice((400, 500, 600))
+        deadtime_ms = keepalive_ms * self._rng.choice((5, 6))
+        failback = self._rng.choice(list(AutoFailback))
+        both = (failback, failback)
+        if failback is not AutoFailback.LEGACY and self._rng.random() < 0.2:
+            both = (AutoFailback.ON, AutoFailback.OFF)
+        return Setting(keepalive_ms, deadtime_ms, both)
+
+    def _machine(self, number: int, name: str) -> Machine:
+        config = Config(
+            local_node=name, nodes=("alpha", "beta"), media=(Bcast("eth0", 694),), keys=KEYS, groups=GROUPS,
+            timing=self.setting.timing, auto_failback=self.setting.failback[number],
+            limits=Limits(start_ms=8000, stop_ms=3000, probe_ms=1000),
+        )  # fmt: skip
+        return Machine(self, config, number + 1, wall_offset_s=self._rng.randint(-100_000, 100_000))
+
+    # ------------------------------------------------------------ what machines need
+
+    def at(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """Do something later."""
+        self._count += 1
+        heapq.heappush(self._heap, (self.now_ms + delay_ms, self._count, action))
+
+    def draw(self, low: int, high: int) -> int:
+        return self._rng.randint(low, high)
+
+    def chance(self, probability: float) -> bool:
+        return self._rng.random() < probability
+
+    def transmit(self, sender: Machine, payload: bytes) -> None:
+        """Send to the other machine, as far as the network lets it through."""
+        receiver = self.machines[2 - sender.number]
+        for delay_ms, copy in self.network.fate(sender.number, payload):
+
+            def arrive(copy: bytes = copy) -> None:
+                if receiver.powered:
+                    self._note_delivery(sender.number - 1)
+                    receiver.receive(copy)
+
+            self.at(delay_ms, arrive)
+
+    def _note_delivery(self, direction: int) -> None:
+        gap_ms = self.now_ms - self._delivered_ms[direction]
+        if gap_ms > 2 * self.setting.keepalive_ms:
+            self._gaps[direction].append((self._delivered_ms[direction], self.now_ms))
+        self._delivered_ms[direction] = self.now_ms
+
+    def changed(self, machine: Machine, resource: ResourceSpec) -> None:
+        """The truth changed."""
+        runs = resource.identity in machine.running
+        self._lines.append(f"{self.now_ms:>7} {machine.name}: {resource.identity} {'runs' if runs else 'is off'}")
+        self._check_safety()
+
+    def stepped(self, machine: Machine, event: Event, effects: list[Effect]) -> None:
+        """A core took a step."""
+        for effect in effects:
+            if isinstance(effect, Log):
+                self._lines.append(f"{self.now_ms:>7} {machine.name}: {effect.text}")
+            elif isinstance(effect, StartJob) and isinstance(effect.action, StartResource):
+                other = self.machines[2 - machine.number]
+                self._require(checks.starts_are_allowed(machine, other, effect.action.resource))
+        if self._digest is not None:
+            self._digest.update(repr((self.now_ms, machine.name, event, effects)).encode())
+        self._require(checks.truth_is_claimed(machine))
+        self._check_safety()
+
+    # ------------------------------------------------------------ a run
+
+    def run(self) -> None:
+        """Faults, healing, and the checks. Raises Violation."""
+        for machine in self.machines:
+            self.at(self.draw(0, 400), machine.start_daemon)
+        for planned in self.plan:
+            self.at(FAULTS_FROM_MS + planned.at_ms, partial(self._strike, planned))
+        last_ms = max((planned.until_ms for planned in self.plan), default=0)
+        # Half of the runs let the pair come to rest under its faults; the others heal it in full motion.
+        pause_ms = self.draw(0, 2 * self.setting.deadtime_ms)
+        self.at(FAULTS_FROM_MS + last_ms + pause_ms, self._heal)
+        while self._heap and not self._over:
+            self.now_ms, _, action = heapq.heappop(self._heap)
+            action()
+        self._require(checks.moves_are_bounded(self.machines, GROUPS, len(self.plan)))
+
+    def _look(self, end_ms: int, in_place: bool) -> None:
+        wrong = checks.every_group_runs_once(self.machines, GROUPS) or checks.the_views_agree(self.machines)
+        if self.now_ms >= end_ms:
+            self._require(wrong)
+        self._over = wrong is None and in_place
+        self.at(REST_MS, lambda: self._look(end_ms, wrong is None))
+
+    def trace(self) -> str:
+        """A digest of every step, for comparing two runs."""
+        assert self._digest is not None
+        return self._digest.hexdigest()
+
+    def _heal(self) -> None:
+        self._lines.append(f"{self.now_ms:>7} everything is healed")
+        self.network.calm()
+        for machine in self.machines:
+            machine.troubles.stop_fails.clear()
+            machine.troubles.slow.clear()
+            if machine.frozen:
+                self._wake(machine)
+            self._revive(machine)
+        end_ms = self.now_ms + HEALING_MS
+        self.at(REST_MS, lambda: self._look(end_ms, False))
+
+    def _wake(self, machine: Machine) -> None:
+        self._woke_ms[machine.name] = self.now_ms
+        machine.thaw()
+
+    def _revive(self, machine: Machine) -> None:
+        if machine.core is None:
+            self._woke_ms[machine.name] = self.now_ms
+            machine.power_on()
+
+    def _strike(self, planned: Planned) -> None:
+        machine = self.machines[planned.machine]
+        self._lines.append(f"{self.now_ms:>7} fault: {planned}")
+        _STRIKES[planned.fault](self, machine, planned.for_ms)
+
+    # ------------------------------------------------------------ faults
+
+    def _cut(self, machine: Machine, for_ms: int) -> None:
+        self.network.cut |= {1, 2}
+        self.at(for_ms, self.network.cut.clear)
+
+    def _one_way(self, machine: Machine, for_ms: int) -> None:
+        self.network.cut.add(machine.number)
+        self.at(for_ms, lambda: self.network.cut.discard(machine.number))
+
+    def _loss(self, machine: Machine, for_ms: int) -> None:
+        network = self.network
+        network.loss = {1: self._rng.uniform(0, 0.2), 2: self._rng.uniform(0, 0.2)}
+        network.duplication, network.corruption, network.jitter_ms = 0.1, 0.02, self.draw(2, 120)
+
+        def over() -> None:
+            network.loss.clear()
+            network.duplication = network.corruption = 0.0
+            network.jitter_ms = 1
+
+        self.at(for_ms, over)
+
+    def _stall(self, machine: Machine, for_ms: int) -> None:
+        if machine.powered:
+            machine.freeze()
+            self.at(for_ms, lambda: self._wake(machine) if machine.frozen else None)
+
+    def _kill(self, machine: Machine, for_ms: int) -> None:
+        if not machine.frozen:
+            machine.kill_daemon()
+            self.at(for_ms, lambda: self._restart(machine))
+
+    def _restart(self, machine: Machine) -> None:
+        if machine.powered and machine.core is None and not machine.frozen:
+            self._woke_ms[machine.name] = self.now_ms
+            machine.start_daemon()
+
+    def _power(self, machine: Machine, for_ms: int) -> None:
+        machine.power_off()
+        self.at(for_ms, lambda: self._revive(machine))
+
+    def _set_back(self, machine: Machine, for_ms: int) -> None:
+        machine.generation = max(1, machine.generation - 5)
+        self._power(machine, for_ms)
+
+    def _stop(self, machine: Machine, for_ms: int) -> None:
+        machine.ask(Stop())
+        self.at(for_ms, lambda: self._restart(machine))
+
+    def _standby(self, machine: Machine, for_ms: int) -> None:
+        machine.ask(Standby(self._rng.choice(list(Scope))))
+
+    def _takeover(self, machine: Machine, for_ms: int) -> None:
+        machine.ask(Takeover(self._rng.choice(list(Scope))))
+
+    def _member(self) -> ResourceSpec:
+        return self._rng.choice([resource for group in GROUPS for resource in group.resources])
+
+    def _start_fails(self, machine: Machine, for_ms: int) -> None:
+        machine.troubles.start_fails.add(self._member().identity)
+
+    def _stop_fails(self, machine: Machine, for_ms: int) -> None:
+        machine.troubles.stop_fails[self._member().identity] = self.draw(1, 3)
+
+    def _slow(self, machine: Machine, for_ms: int) -> None:
+        identity = self._member().identity
+        machine.troubles.slow[identity] = self.draw(100, 4000)
+
+        def over() -> None:
+            machine.troubles.slow.pop(identity, None)
+
+        self.at(for_ms, over)
+
+    def _lost(self, machine: Machine, for_ms: int) -> None:
+        for group in GROUPS:
+            machine.lose(group.resources[0])
+
+    # ------------------------------------------------------------ checks
+
+    def _check_safety(self) -> None:
+        twice = checks.addresses_on_both(self.machines)
+        if twice and not self._is_excused():
+            self._require(f"{twice[0]} is on both nodes at {self.now_ms} ms without an excuse")
+        for machine in self.machines:
+            self._require(checks.a_goodbye_is_true(machine))
+
+    def _is_excused(self) -> bool:
+        """Whether an unfenced pair cannot help having an address twice now."""
+        for machine in self.machines:
+            if machine.frozen or machine.core is None:
+                return True
+            if self.now_ms - self._woke_ms[machine.name] <= checks.ADDRESS_GRACE_MS:
+                return True
+        return self._is_cut()
+
+    def _is_cut(self) -> bool:
+        """Both directions were silent at once, and one of them still is, or was lately: a partition."""
+        hole_ms = 2 * self.setting.keepalive_ms
+        recent_ms = self.now_ms - hole_ms - checks.ADDRESS_GRACE_MS
+        there, back = (
+            [
+                (start, end)
+                for start, end in [*self._gaps[direction], (self._delivered_ms[direction], self.now_ms)]
+                if end - start > hole_ms
+            ]
+            for direction in (0, 1)
+        )
+        return any(a0 < b1 and b0 < a1 and max(a1, b1) >= recent_ms for a0, a1 in there for b0, b1 in back)
+
+    def _require(self, wrong: str | None) -> None:
+        if wrong is None:
+            return
+        story = "\n".join(self._lines)
+        planned = "\n".join(f"  {FAULTS_FROM_MS} + {line}" for line in self.plan)
+        raise Violation(f"seed {self.seed}: {wrong}\n{self.setting}\nplan:\n{planned}\n{story}")
+
+
+_STRIKES: dict[Fault, Callable[[World, Machine, int], None]] = {
+    Fault.CUT: World._cut,
+    Fault.ONE_WAY: World._one_way,
+    Fault.LOSS: World._loss,
+    Fault.STALL: World._stall,
+    Fault.KILL: World._kill,
+    Fault.POWER: World._power,
+    Fault.STOP: World._stop,
+    Fault.STANDBY: World._standby,
+    Fault.TAKEOVER: World._takeover,
+    Fault.START_FAILS: World._start_fails,
+    Fault.STOP_FAILS: World._stop_fails,
+    Fault.SLOW: World._slow,
+    Fault.LOST: World._lost,
+    Fault.SET_BACK: World._set_back,
+}
+
+
+def run(seed: int) -> None:
+    """One seed. Raises Violation."""
+    World(seed).run()
+
+
+def trace_of(seed: int) -> str:
+    """The digest of everything that happens under this seed."""
+    world = World(seed, keep_trace=True)
+    world.run()
+    return world.trace()
