@@ -5,6 +5,7 @@ Until it has its handlers, signals wait: a SIGHUP would end us, and systemd take
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from hbd import stale
@@ -14,6 +15,7 @@ def main() -> int:
     """The exit status."""
     starts = not {"--check", "--version", "--help", "-h"} & set(sys.argv[1:])
     gone: list[str] = []
+    gc.disable()
     if starts:
         gone = stale.release_if_overdue(sys.argv[1:])
         import signal

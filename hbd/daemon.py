@@ -21,7 +21,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hbd import __version__, clock, configuration, realtime, units_boot
 from hbd.agents.address import AddressAgent
@@ -202,15 +202,11 @@ class Daemon:
         """The exit status. Whatever fails unexpectedly ends the process from here."""
         try:
             return await self._serve(held)
-        except Exception:
-            # At once: unwinding would wait for tasks and threads, and a restart must not.
-            log.critical("hbd ends because of a bug; what it started goes on running", exc_info=True)
-            os._exit(EX_SOFTWARE)
+        except Exception as bug:
+            _crash(bug)
 
     async def _serve(self, held: tuple[HeldGroup, ...]) -> int:
-        loop = asyncio.get_running_loop()
-        self._failed: asyncio.Future[None] = loop.create_future()
-        loop.set_exception_handler(self._callback_failed)
+        asyncio.get_running_loop().set_exception_handler(_callback_failed)
         netlink = Netlink()
         await netlink.open()
         self._systemd = Systemd(on_down=_systemd_is_away)
@@ -232,12 +228,11 @@ class Daemon:
         service = Service(driver.ask, self.reload)
         driver.subscribe(self._notifier.show)
         driver.subscribe(service.publish)
+        for failed in (driver.failed, jobs.failed):
+            failed.add_done_callback(_crash_of)
         self._driver, self._jobs = driver, jobs
         async with asyncio.TaskGroup() as self._background:
             for work in (
-                _failure_of(driver.failed),
-                _failure_of(jobs.failed),
-                _failure_of(self._failed),
                 self._systemd.run(),
                 service.run(),
                 self._watch_load(),
@@ -266,15 +261,6 @@ class Daemon:
         # Whatever will be started is started later than this, and may be held before the first healthy tick.
         self._run.stamp(now_ms)
         return None
-
-    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """asyncio would only log what a callback, or a task that nobody awaits, raised. It is our bug,
-        unless it is an error that was foreseen and only came too late for anybody to care."""
-        error = context.get("exception")
-        if error is None or isinstance(error, HbdError | OSError):
-            log.warning("%s", context["message"], exc_info=error)
-        elif not self._failed.done():
-            self._failed.set_exception(error)
 
     def _feed(self, now_ms: int) -> None:
         self._run.stamp(now_ms)
@@ -384,9 +370,26 @@ class Daemon:
             await asyncio.sleep(RETRY_S)
 
 
-async def _failure_of(work: asyncio.Future[None]) -> None:
-    """Ends only as that ends: with its exception."""
-    await asyncio.shield(work)
+def _crash(bug: BaseException) -> NoReturn:
+    """End at once: unwinding would wait for tasks and threads, and a restart must not."""
+    log.critical("hbd ends because of a bug; what it started goes on running", exc_info=bug)
+    os._exit(EX_SOFTWARE)
+
+
+def _crash_of(failed: asyncio.Future[None]) -> None:
+    bug = None if failed.cancelled() else failed.exception()
+    if bug is not None:
+        _crash(bug)
+
+
+def _callback_failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio would only log what a callback, or a task that nobody awaits, raised. It is our bug,
+    unless it is an error that was foreseen and only came too late for anybody to care."""
+    error = context.get("exception")
+    if error is None or isinstance(error, HbdError | OSError):
+        log.warning("%s", context["message"], exc_info=error)
+    else:
+        _crash(error)
 
 
 def _systemd_is_away(reason: str) -> None:
