@@ -236,7 +236,7 @@ class Custody:
                 group.reason = "the peer remembers that it did not start here"
 
     def mute(self) -> None:
-        """We were absent for too long: addresses off at once, units stay until the peer was asked (rule 14)."""
+        """Absent for too long: addresses off at once, units stay until the peer was asked (rule 14)."""
         for group in self.groups.values():
             if group.phase is Phase.CLAIMED:
                 group.claimed_at = None

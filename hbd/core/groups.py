@@ -271,7 +271,9 @@ class Group:
     def abandon_address_start(self) -> list[Effect]:
         """An address that is just being put up must not come up after it was dropped."""
         member, job = self._job_member, self._job
-        if job is None or member is None or not member.is_address or not isinstance(self._action, StartResource):
+        if job is None or member is None or not isinstance(self._action, StartResource):
+            return []
+        if not member.is_address:
             return []
         self._job = self._job_member = self._action = None
         member.state = MemberState.UNKNOWN
