@@ -35,6 +35,7 @@ from hbd.core.cluster import Cluster
 from hbd.core.effects import Kind, Level, Log
 from hbd.core.events import HeldGroup, Reload, Started, Stop
 from hbd.core.membership import Identity
+from hbd.core.views import ClusterView, NodeStatus
 from hbd.driver import Driver, Edges
 from hbd.errors import HbdError
 from hbd.jobs import Jobs
@@ -226,6 +227,7 @@ class Daemon:
             ),
         )
         service = Service(driver.ask, self.reload)
+        driver.subscribe(self._expect)
         driver.subscribe(self._notifier.show)
         driver.subscribe(service.publish)
         for failed in (driver.failed, jobs.failed):
@@ -266,10 +268,23 @@ class Daemon:
         self._run.stamp(now_ms)
         self._notifier.watchdog()
 
+    def _expect(self, view: ClusterView) -> None:
+        """Note for our successor how long the peer would wait for it before it takes over.
+
+        A peer that is dead must boot first, and then waits for initdead: what runs here stays (if it is
+        not dead but cut off, it has taken over already, and this changes nothing).
+        """
+        timing = self._config.timing
+        waits_ms = self._core.patience_ms
+        peers = [node for node in view.nodes if node.kind == "normal" and not node.local]
+        if all(node.status is NodeStatus.DEAD for node in peers):
+            waits_ms += max(timing.initdead_ms - timing.deadtime_ms, 0)
+        self._run.be_patient(max(waits_ms, 0))
+
     def _adapt(self, config: Config) -> None:
         """What the edges keep of the configuration."""
         self._config = config
-        self._run.be_patient(max(self._core.patience_ms, 0))
+        self._expect(self._core.view())
         timing = config.timing
         half_way_ms = (timing.deadtime_ms - timing.keepalive_ms) // 2
         self._notifier.watchdog_every(max(1000, 3 * timing.keepalive_ms, half_way_ms))

@@ -167,6 +167,24 @@ def test_after_kill_9_a_restart_finds_its_address_and_never_takes_it_off(nodes: 
     assert not beta.serves
 
 
+def test_the_successor_is_told_that_a_dead_peer_needs_initdead_before_it_can_take_over(
+    nodes: tuple[Node, Node],
+) -> None:
+    alpha, beta = nodes
+    for node, peer in ((alpha, "192.0.2.2"), (beta, "192.0.2.1")):
+        node.configure("keepalive 200ms\ndeadtime 2\ninitdead 6\n", peer)
+    alpha.start(), beta.start()
+    until(lambda: alpha.serves, "alpha serves", 20, lambda: alpha.log)
+
+    def patience_ms() -> int:
+        return int.from_bytes((alpha.home / "run" / "alive").read_bytes()[8:], "little")
+
+    assert patience_ms() == 2000 - 200 - 100
+    beta.end()
+    alpha.waits_for("node beta: is dead")
+    until(lambda: patience_ms() == 6000 - 200 - 100, "the patience of a dead peer", 3)
+
+
 def test_the_event_loop_is_of_real_time_priority_and_no_other_thread(alone: Node) -> None:
     process = alone.start()
     until(lambda: "READY=1" in alone.notices(), "ready", 20, lambda: alone.log)
