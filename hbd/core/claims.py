@@ -50,6 +50,11 @@ class Peer:
     unable_told: tuple[int, int] | None = None
     """(generation, seq) of our first report that repeats the present set."""
 
+    @property
+    def speaks_classic(self) -> bool:
+        """A living heartbeat 3.0.6: what it lets us have is said in handover.py's conversation."""
+        return self.kind is PeerKind.CLASSIC and not self.dead and not self.gone
+
     def restarted(self, generation: int) -> None:
         """A new life: nothing said before holds, and it may hold anything until it reports."""
         self.generation = generation

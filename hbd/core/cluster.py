@@ -17,7 +17,7 @@ from hbd.config.digest import resource_digest
 from hbd.config.model import Bcast, Config, MediumSpec, Ucast
 from hbd.core import picture, protocol
 from hbd.core import report as reports
-from hbd.core.claims import Peer
+from hbd.core.claims import Peer, PeerKind
 from hbd.core.custody import Custody
 from hbd.core.desk import Desk
 from hbd.core.effects import (
@@ -51,6 +51,7 @@ from hbd.core.events import (
     Takeover,
     Tick,
 )
+from hbd.core.handover import Handover
 from hbd.core.membership import Died, Identity, Membership, Reported, Said, first_of
 from hbd.core.report import Report
 from hbd.core.views import ClusterView
@@ -71,7 +72,9 @@ class Cluster:
         self._config, self._identity = config, identity
         self._desk = Desk()
         self._membership = Membership(config, identity, self._desk, Random(seed))
-        self._custody = Custody(config, resource_digest(config.groups), self._desk)
+        self._talk = Handover(config, self._desk, self._membership.say)
+        self._classic_generation: int | None = None
+        self._custody = Custody(config, resource_digest(config.groups), self._desk, self._talk)
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = 0
         self._said: tuple[object, ...] | None = None
@@ -118,6 +121,7 @@ class Cluster:
                 self._next_status_ms,
                 self._membership.deadline_ms(),
                 self._custody.deadline_ms(),
+                self._talk.deadline_ms(),
                 *self._reopen_ms.values(),
                 None if self._farewell_ms is None else self._farewell_ms + FAREWELL_MS,
             ]
@@ -155,9 +159,14 @@ class Cluster:
                 f"{peer.name} has not heard this node for {silent_ms} ms and may have taken over: "
                 "addresses off until it was asked", node=peer.name,
             )  # fmt: skip
+        self._mute(peer)
+        return False
+
+    def _mute(self, peer: Peer) -> None:
         self._custody.mute()
         self._desk.emit(Permit(0))
-        return False
+        if peer.speaks_classic:
+            self._talk.ask_again()
 
     def _notice_deaf_peer(self, peer: Peer) -> None:
         """We hear a peer that does not echo us: it will bury us, so give way before it does (rule 12)."""
@@ -169,8 +178,7 @@ class Cluster:
             f"{peer.name} is heard but has not heard this node for {silent_ms} ms: "
             "addresses off until it answers", node=peer.name,
         )  # fmt: skip
-        self._custody.mute()
-        self._desk.emit(Permit(0))
+        self._mute(peer)
 
     @property
     def patience_ms(self) -> int:
@@ -249,12 +257,19 @@ class Cluster:
             case Said(peer, protocol.SHUTDONE, _):
                 text = f"Received shutdown notice from '{peer.name}'."
                 self._desk.info(Kind.SHUTDOWN_NOTICE, text, node=peer.name)
-            case Said():
-                pass
+                if peer.kind is PeerKind.CLASSIC:
+                    peer.gone = True
+                    self._talk.peer_left()
+                    text = f"Resources being acquired from {peer.name}."
+                    self._desk.info(Kind.TAKEOVER, text, node=peer.name)
+            case Said(peer, kind, message):
+                if peer.kind is PeerKind.CLASSIC:
+                    self._talk.said(peer.name, kind, message, not self._custody.settled)
             case _:
                 assert_never(fact)
 
     def _mourn(self, peer: Peer) -> None:
+        self._talk.peer_left()
         if peer.gone:
             self._desk.info(Kind.NODE_DEAD, f"Dead node {peer.name} gave up resources.", node=peer.name)
             return
@@ -336,6 +351,7 @@ class Cluster:
                 self._desk.emit(OpenLink(medium))
         self._config = config
         self._membership.reconfigure(config)
+        self._talk.reconfigure(config)
         self._custody.reconfigure(config, resource_digest(config.groups))
         self._desk.info(Kind.RELOAD, "the new configuration is in effect")
 
@@ -350,9 +366,11 @@ class Cluster:
             self._activate()
         peer = membership.peer
         active = membership.status == "active"
+        self._follow_classic(peer)
         custody.reconcile(peer, active=active, leaving=self._leaving, fresh=self._fresh(peer))
         if active and peer is not None and peer.alive and not self._leaving:
             custody.fail_back(peer)
+        self._finish_classic(peer)
         self._note_progress()
         if self._leaving:
             self._say_goodbye(peer)
@@ -366,7 +384,26 @@ class Cluster:
         self._desk.info(Kind.LOCAL_STATUS, "Comm_now_up(): updating status to active")
         self._membership.become("active")
         self._say_status()
-        self._membership.say(protocol.starting())
+        self._talk.communication_up()
+
+    def _follow_classic(self, peer: Peer | None) -> None:
+        """Keep the 3.0.6 conversation up with what the peer is by now."""
+        if peer is None or not peer.speaks_classic:
+            return
+        if self._classic_generation is None:
+            running = tuple(g.spec for g in self._custody.groups.values() if g.may_run)
+            self._talk.begin(running, self._custody.placed)
+        elif self._classic_generation != peer.generation:
+            self._talk.peer_restarted()
+        self._classic_generation = peer.generation
+        self._talk.tick(not self._custody.settled)
+
+    def _finish_classic(self, peer: Peer | None) -> None:
+        if peer is None or not peer.speaks_classic:
+            return
+        self._talk.released(tuple(g.spec for g in self._custody.groups.values() if g.may_run))
+        if not any(group.busy for group in self._custody.groups.values()):
+            self._talk.acquired()
 
     def _fresh(self, peer: Peer | None) -> bool:
         if peer is None or peer.dead or peer.gone:
@@ -389,7 +426,8 @@ class Cluster:
                 self._desk.info(Kind.TAKEOVER_COMPLETE, text, node=self._taking_over)
                 self._taking_over = ""
         self._claimed_before = (hold, stable)
-        if self._farewell_ms is None:
+        peer = self._membership.peer
+        if self._farewell_ms is None and not (peer is not None and peer.speaks_classic):
             self._membership.say(protocol.resource(hold, stable))
 
     def _say_goodbye(self, peer: Peer | None) -> None:

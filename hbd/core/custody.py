@@ -16,6 +16,7 @@ from hbd.core.effects import Announce, DropAddresses, Kind, Level, Log, ProbeRes
 from hbd.core.events import Condition, HeldGroup, JobId, Outcome, ResourceSeen, Scope
 from hbd.core.exchange import REPLY_MS, TRANSITION_MS, Cause, Exchange, Stage, Transition
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, StartFailed
+from hbd.core.handover import Handover, Role
 from hbd.core.report import Entry, Posture
 from hbd.core.views import Holding
 from hbd.errors import Refused
@@ -27,8 +28,9 @@ ANNOUNCE_LIMIT_MS = 10_000
 class Custody:
     """All groups of one node."""
 
-    def __init__(self, config: Config, digest: str, desk: Desk) -> None:
+    def __init__(self, config: Config, digest: str, desk: Desk, talk: Handover) -> None:
         self._config = config
+        self._talk = talk
         self._desk = desk
         self._me = config.local_node
         self.digest = digest
@@ -281,9 +283,13 @@ class Custody:
     def _knows(self, peer: Peer | None) -> bool:
         if peer is None or peer.dead or peer.gone:
             return True
+        if peer.speaks_classic:
+            return self._talk.reported
         return peer.report is not None and peer.report.groups is not None
 
     def _clear(self, group: Group, peer: Peer | None) -> bool:
+        if peer is not None and peer.speaks_classic:
+            return self._talk.lets(group.spec)
         return peer is None or not claims.may_hold(peer, group.key, self.digest, group.claimed_at)
 
     def _decide(self, group: Group, peer: Peer | None, active: bool, leaving: bool) -> None:
@@ -292,7 +298,9 @@ class Custody:
         if leaving or group.changing:
             self._emit(group.release("hbd is being stopped" if leaving else "no longer configured", leaving))
             return
-        if group.provisional and active and self._clear(group, peer):
+        if peer is not None and peer.speaks_classic and self._yields_to_classic(group, peer):
+            return
+        if group.provisional and active and self._knows(peer) and self._clear(group, peer):
             group.confirm()
         exchange = self._exchanges[group.key]
         self._follow_exchange(group, exchange, peer)
@@ -303,7 +311,8 @@ class Custody:
             self._emit(group.begin())
 
     def _consider_claim(self, group: Group, peer: Peer | None) -> None:
-        if not placement.belongs_here(group.spec, self._me, group.unable, peer, self.digest):
+        unable, talk = group.unable, self._talk
+        if not placement.belongs_here(group.spec, self._me, unable, peer, self.digest, talk):
             return
         theirs = None if peer is None else peer.entry(group.key)
         offered = theirs is not None and peer is not None and not peer.dead and theirs.offered
@@ -311,6 +320,17 @@ class Custody:
         epoch = max(group.epoch, self._epochs.get(group.key, 0)) + 1
         self._epochs[group.key] = epoch
         group.claim(epoch, failback=not pinned, pinned=pinned, reason=_why(group, peer, offered))
+
+    def _yields_to_classic(self, group: Group, peer: Peer) -> bool:
+        """Whether the conversation with a 3.0.6 peer takes the group away from us."""
+        if group.provisional and self._talk.peer_has(group.spec):
+            self._emit(group.release(f"{peer.name} holds it"))
+            self._drop([group])
+            return True
+        if group.phase in (Phase.STARTING, Phase.STARTED) and not self._talk.lets(group.spec):
+            self._emit(group.release(f"handed over to {peer.name}"))
+            return True
+        return False
 
     # ------------------------------------------------------------ conflicts (rules 8, 9, 11)
 
@@ -413,12 +433,15 @@ class Custody:
 
     def standby(self, scope: Scope, peer: Peer | None) -> int:
         """Begin to hand groups over; the transition's number, 0 if we hold none of them. Raises Refused."""
-        peer = self._willing(peer)
         chosen = [
             group
             for group in self.groups.values()
             if group.phase is Phase.STARTED and placement.in_scope(group.spec, self._me, scope)
         ]
+        if peer is not None and peer.speaks_classic:
+            self._talk.standby(scope.value, not self.settled)
+            return self._begin(Cause.STANDBY, scope.value, chosen, inbound=False)
+        peer = self._willing(peer)
         unable = [group.name for group in chosen if group.key in peer.unable]
         if unable:
             raise Refused(f"{peer.name} could not start {', '.join(unable)}; see its journal")
@@ -436,6 +459,9 @@ class Custody:
             group.unable = False  # An operator who wants it here says that it can run here.
         if peer is None or peer.dead or peer.gone:
             return 0
+        if peer.speaks_classic:
+            self._talk.ask_takeover(scope)
+            return self._begin(Cause.TAKEOVER, scope.value, chosen, inbound=True)
         peer = self._willing(peer)
         chosen = [group for group in chosen if peer.entry(group.key).claims]
         if not chosen:
@@ -495,6 +521,8 @@ class Custody:
         group, exchange = self.groups.get(name), self._exchanges.get(name)
         if group is None or exchange is None or peer is None:
             return "cancelled"
+        if peer.speaks_classic:
+            return self._result_classic(transition, group)
         theirs = peer.entry(name)
         if transition.inbound:
             return self._result_inbound(group, exchange, peer)
@@ -507,6 +535,16 @@ class Custody:
         if theirs.posture is Posture.RUNNING:
             return "done"
         return "failed" if name in peer.unable else None
+
+    def _result_classic(self, transition: Transition, group: Group) -> str | None:
+        overdue = self._desk.now.ms - transition.opened_ms >= REPLY_MS
+        if transition.inbound:
+            if group.runs:
+                return "done"
+            return "cancelled" if overdue and self._talk.role is Role.NONE and not group.claims else None
+        if self._talk.role is not Role.NONE:
+            return None
+        return "cancelled" if group.claims else "done"
 
     def _result_inbound(self, group: Group, exchange: Exchange, peer: Peer) -> str | None:
         theirs = peer.entry(group.key)

@@ -95,12 +95,15 @@ class Handover:
         self._failback_ms: int | None = None
         self._granted: set[str] = set()
         self._owed: set[str] = set()
+        self.reported = False
+        """The peer has said what it holds, since its or our last beginning."""
 
     @property
     def _legacy(self) -> bool:
         return self._config.auto_failback is AutoFailback.LEGACY
 
     def reconfigure(self, config: Config) -> None:
+        """A reload: groups and auto_failback may differ."""
         self._config = config
 
     def lets(self, group: GroupSpec) -> bool:
@@ -111,10 +114,15 @@ class Handover:
             return False
         return self._set_of(group) <= self.mine
 
+    def peer_has(self, group: GroupSpec) -> bool:
+        """Whether the peer says that it holds this group."""
+        return self.reported and self._set_of(group) <= mirror(self.theirs)
+
     def _set_of(self, group: GroupSpec) -> Sets:
         return LOCAL if group.home == self._me else FOREIGN
 
     def deadline_ms(self) -> int | None:
+        """When `tick` has something to do."""
         times = (self._timer_ms, self._role_until_ms, self._failback_ms)
         return min((time for time in times if time is not None), default=None)
 
@@ -129,7 +137,9 @@ class Handover:
             self.phase = Phase.STABLE
 
     def communication_up(self) -> None:
-        """We are active, and the peer lives."""
+        """We are active, and the peer lives: ask what it holds."""
+        if not self._legacy:
+            self._say(protocol.starting())
         if self._legacy:
             for group in self._config.groups:
                 if group.home == self._me and group.key not in self._granted:
@@ -147,10 +157,16 @@ class Handover:
 
     def peer_restarted(self) -> None:
         """A new life of the peer: nothing that it said holds."""
-        self.peer_stable = False
+        self.peer_stable = self.reported = False
         self.theirs = mirror(ALL - self.mine)
         if self.role is not Role.NONE:
             self._end_role()
+
+    def ask_again(self) -> None:
+        """We were absent: what the peer said before may be over. It answers `starting` at any time."""
+        self.reported = False
+        if not self._legacy:
+            self._say(protocol.starting())
 
     # ------------------------------------------------------------ messages
 
@@ -181,6 +197,7 @@ class Handover:
         sets = _SETS.get(message.text(f.RSC_HOLD) or "")
         if sets is None:
             return
+        self.reported = True
         if message.text(f.RTYPE) == "full":
             # 3.0.6 says `none` before it has released: only a stable report, or done, clears (rule 5).
             early = message.text(f.ISSTABLE) != "1"
@@ -210,7 +227,7 @@ class Handover:
         self.phase, self._timer_ms = Phase.STABLE, None
         if "foreign" not in self.theirs:
             self.mine |= LOCAL
-        else:
+        elif "local" not in self.mine:
             self._desk.info(Kind.TRANSITION, "Local Resource acquisition completed. (none)")
         self._report()
         self._schedule_failback()

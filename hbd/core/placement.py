@@ -9,14 +9,19 @@ from __future__ import annotations
 from hbd.config.model import GroupSpec
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.events import Scope
+from hbd.core.handover import Handover
 
 
-def belongs_here(group: GroupSpec, local_node: str, unable: bool, peer: Peer | None, digest: str) -> bool:
+def belongs_here(
+    group: GroupSpec, local_node: str, unable: bool, peer: Peer | None, digest: str, talk: Handover
+) -> bool:
     """Whether this node should claim a group that it does not hold and has not just ceded."""
     if unable:
         return False
     if peer is None:
         return True
+    if peer.speaks_classic:
+        return talk.lets(group)
     if peer.dead or peer.gone:
         # With a different configuration only what the dead node is known to have held is ours to take.
         differs = peer.report is not None and peer.report.digest not in ("", digest)
