@@ -1,0 +1,343 @@
+"""A pair running hbd in the lab: configured, started, looked at.
+
+    configure(lab, timings=QUICK, auto_failback="off")
+    lab.boot()
+    start(lab)
+    settle(lab)
+    assert owner(lab["linuxha1"]) == "linuxha1"
+
+All of it as an administrator would do and see it: files in /etc/ha.d,
+`systemctl`, `hbctl status --json`, `ip addr`, the journal. Times are
+monotonic microseconds unless a name says otherwise.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.lab.furniture import CLUSTER_ADDRESS
+from tests.lab.host import CLEAN_ENV, LabError, wait_until
+from tests.lab.journal import Entry
+from tests.lab.lab import Lab
+from tests.lab.node import Node
+
+ONE, TWO = "linuxha1", "linuxha2"
+ADDRESS = CLUSTER_ADDRESS
+GROUP = ADDRESS
+UNITS = ("httpd.service", "smb.service")
+HARESOURCES = f"{ONE} {ADDRESS} httpd smb\n"
+SOURCES = {ONE: ("192.168.85.1", "10.0.0.1"), TWO: ("192.168.85.2", "10.0.0.2")}
+"""The addresses a machine's heartbeats come from."""
+
+BOTH_LINKS = ("bcast eth1", "ucast eth0 192.168.85.1", "ucast eth0 192.168.85.2")
+PRIVATE_ONLY = ("bcast eth1",)
+
+_WATCHER = Path(__file__).with_name("watcher.py")
+BUS_NAME, BUS_ROOT = "org.linux_ha.Heartbeat1", "/org/linux_ha/Heartbeat1"
+STANDBY_CALL = f"busctl call {BUS_NAME} {BUS_ROOT} {BUS_NAME}.Cluster Standby s all"
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds, as in ha.cf."""
+
+    keepalive_ms: int
+    warntime_ms: int
+    deadtime_ms: int
+    initdead_ms: int
+
+    def lines(self) -> list[str]:
+        return [
+            f"{name} {value}ms"
+            for name, value in (
+                ("keepalive", self.keepalive_ms),
+                ("warntime", self.warntime_ms),
+                ("deadtime", self.deadtime_ms),
+                ("initdead", self.initdead_ms),
+            )
+        ]
+
+
+QUICK = Timings(500, 1500, 3000, 6000)
+GUIDE = Timings(2000, 10_000, 30_000, 120_000)
+
+
+def configure(
+    lab: Lab,
+    *nodes: str,
+    timings: Timings = QUICK,
+    auto_failback: str = "on",
+    media: Iterable[str] = BOTH_LINKS,
+    haresources: str = HARESOURCES,
+    extra: Iterable[str] = (),
+) -> None:
+    """Write /etc/ha.d of these machines, all by default, running or off."""
+    lines = [*timings.lines(), *media, f"auto_failback {auto_failback}", *extra, f"node {ONE} {TWO}"]
+    for node in (lab[name] for name in nodes or lab.nodes):
+        node.write("/etc/ha.d/ha.cf", "".join(f"{line}\n" for line in lines))
+        node.write("/etc/ha.d/haresources", haresources)
+        node.write("/etc/ha.d/authkeys", "auth 1\n1 sha1 key-for-sha1-any-text-you-want\n", mode=0o600)
+
+
+@contextmanager
+def running_pair(
+    layer: Path,
+    *,
+    timings: Timings = QUICK,
+    auto_failback: str = "on",
+    media: Iterable[str] = BOTH_LINKS,
+    haresources: str = HARESOURCES,
+    extra: Iterable[str] = (),
+) -> Iterator[Lab]:
+    """A lab with both machines booted, hbd running on both, and everything on linuxha1."""
+    with Lab(layers=[layer]) as lab:
+        configure(
+            lab,
+            timings=timings,
+            auto_failback=auto_failback,
+            media=media,
+            haresources=haresources,
+            extra=extra,
+        )
+        lab.boot()
+        start(lab)
+        settle(lab, owned_by=ONE)
+        yield lab
+
+
+def start(lab: Lab, *nodes: str) -> None:
+    """`systemctl start hbd` on these machines, all by default, at the same time."""
+    _on_each(lab, nodes, "systemctl start hbd")
+
+
+def stop(lab: Lab, *nodes: str) -> None:
+    """`systemctl stop hbd` on these machines, all by default, at the same time."""
+    _on_each(lab, nodes, "systemctl stop hbd")
+
+
+def status(node: Node) -> dict[str, Any] | None:
+    """`hbctl status --json`; None when it does not answer, e.g. because hbd does not run."""
+    done = node.run("hbctl status --json", check=False)
+    if done.returncode not in (0, 1):
+        return None
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown
+
+
+def owner(node: Node, group: str = GROUP) -> str:
+    """Who owns the group, as this machine sees it; empty when nobody it knows of does."""
+    shown = status(node)
+    if shown is None:
+        return ""
+    return str(next(each["owner"] for each in shown["groups"] if each["name"] == group))
+
+
+def is_settled(node: Node) -> bool:
+    """Whether this machine sees every group served, and nothing on its way."""
+    shown = status(node)
+    return (
+        shown is not None
+        and shown["cluster"]["state"] == "stable"
+        and shown["cluster"]["transition"] == 0
+        and all(group["state"] == "started" and group["owner"] for group in shown["groups"])
+    )
+
+
+def settle(lab: Lab, *nodes: str, timeout: float = 20, owned_by: str | None = None) -> None:
+    """Wait until these machines, all by default, are settled and say the same of who owns what.
+
+    With `owned_by`, until that is who owns everything. Raises LabError with what
+    they say when that is not so in time.
+    """
+    chosen = [lab[name] for name in nodes or lab.nodes]
+
+    def settled() -> bool:
+        if not all(is_settled(node) for node in chosen):
+            return False
+        seen = {owned for node in chosen for owned in _owners(node)}
+        return seen == {owned_by} if owned_by else len({_owners(node) for node in chosen}) == 1
+
+    try:
+        wait_until(settled, timeout, "a settled cluster", 0.1)
+    except LabError:
+        said = "\n".join(
+            f"{node.name}: {node.run('hbctl status', check=False).stdout if node.is_running else 'off'}"
+            for node in chosen
+        )
+        raise LabError(f"not settled within {timeout:g} s:\n{said}") from None
+
+
+def holds(node: Node, address: str = ADDRESS) -> bool:
+    """Whether `ip addr` of the machine shows the address."""
+    return f" {address}/" in node.run("ip -4 -oneline addr").stdout
+
+
+def active_units(node: Node, units: Sequence[str] = UNITS) -> list[str]:
+    """Those of the units that systemd calls active."""
+    states = node.run(["systemctl", "is-active", *units], check=False).stdout.split()
+    return [unit for unit, state in zip(units, states, strict=True) if state == "active"]
+
+
+def serves(node: Node) -> bool:
+    """Whether the whole of the guide's group runs on the machine."""
+    return holds(node) and active_units(node) == list(UNITS)
+
+
+def is_idle(node: Node) -> bool:
+    """Whether nothing of the guide's group is on the machine."""
+    return not holds(node) and active_units(node) == []
+
+
+def share_answers(lab: Lab) -> str:
+    """The node that the client finds behind the share `test`: the content of its file `node`."""
+    return lab.client.run(["smbclient", "-N", f"//{ADDRESS}/test", "-c", "get node -"]).stdout.split()[0]
+
+
+def said(node: Node, text: str, since_us: int = 0) -> list[Entry]:
+    """What hbd on this machine has logged that contains `text`."""
+    return [entry for entry in log(node, since_us) if text in entry.message]
+
+
+def log(node: Node, since_us: int = 0) -> list[Entry]:
+    """What hbd on this machine has logged."""
+    return [
+        entry for entry in node.journal(since_us=since_us) if entry.fields.get("SYSLOG_IDENTIFIER") == "hbd"
+    ]
+
+
+def logged_us(entry: Entry) -> int:
+    """When the sender handed the entry to journald, which is earlier than when journald wrote it."""
+    waited_us = int(entry.fields["__REALTIME_TIMESTAMP"]) - int(entry.fields["_SOURCE_REALTIME_TIMESTAMP"])
+    return entry.monotonic_us - waited_us
+
+
+def starts(node: Node, unit: str, since_us: int = 0) -> list[Entry]:
+    """Each time systemd on this machine finished starting the unit."""
+    return [
+        entry
+        for entry in node.journal(since_us=since_us)
+        if entry.fields.get("UNIT") == unit
+        and entry.fields.get("JOB_TYPE") == "start"
+        and entry.fields.get("JOB_RESULT") == "done"
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing a watcher saw: `up`, `gone`, or the address a heartbeat came from."""
+
+    at_us: int
+    what: str
+
+
+class Watch:
+    """What the kernel of a machine does, written down from outside; use it in a `with` block."""
+
+    def __init__(self, lab: Lab, node: str, *words: str) -> None:
+        self._seen: list[Happening] = []
+        namespace = lab.network.namespace_path(node)
+        command = ["nsenter", f"--net={namespace}", sys.executable, "-S", str(_WATCHER), *words]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=CLEAN_ENV
+        )
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._ready.wait(10):
+            raise LabError(f"no watcher on {node}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._reader.join()
+
+    def seen(self, what: str | None = None, since_us: int = 0) -> list[Happening]:
+        """Everything so far, or what is called `what`, from `since_us` on."""
+        return [each for each in self._seen if each.at_us >= since_us and what in (None, each.what)]
+
+    def wait_for(self, what: str, since_us: int = 0, timeout: float = 10) -> Happening:
+        """The first one; raises LabError when there is none in time."""
+        wait_until(lambda: bool(self.seen(what, since_us)), timeout, f"'{what}' from the kernel", 0.01)
+        return self.seen(what, since_us)[0]
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            happening = Happening(**json.loads(line))
+            if self._ready.is_set():
+                self._seen.append(happening)
+            self._ready.set()
+
+
+def watch_address(lab: Lab, node: str, address: str = ADDRESS) -> Watch:
+    """See the address come (`up`) and go (`gone`) in the machine's kernel."""
+    return Watch(lab, node, "address", address)
+
+
+def watch_heartbeats(lab: Lab, node: str, of: str) -> Watch:
+    """See the datagrams of `of` that reach the machine `node`, by the address they come from."""
+    return Watch(lab, node, "heartbeats", *SOURCES[of])
+
+
+@contextmanager
+def never_on_both(lab: Lab) -> Iterator[None]:
+    """What is done inside must at no moment leave the address on both machines.
+
+    Judged by what both kernels tell over netlink, and by who answers ARP on the
+    LAN. Both machines run, and one holds the address, when it begins.
+    """
+    held = {name: holds(lab[name]) for name in (ONE, TWO)}
+    assert sorted(held.values()) == [False, True], f"one is to hold the address at first: {held}"
+    with (
+        watch_address(lab, ONE) as first,
+        watch_address(lab, TWO) as second,
+        lab.observer.arp_probe(ADDRESS) as arp,
+    ):
+        yield
+        arp.wait_for_rounds_until(time.monotonic_ns() // 1000)
+        changes = sorted(
+            (each.at_us, name, each.what)
+            for name, watch in ((ONE, first), (TWO, second))
+            for each in watch.seen()
+        )
+        for at_us, name, what in changes:
+            held[name] = what == "up"
+            assert not all(held.values()), f"on both from {at_us} on: {changes}"
+        assert arp.dual_held() == []
+
+
+def _owners(node: Node) -> tuple[str, ...]:
+    shown = status(node)
+    return () if shown is None else tuple(str(group["owner"]) for group in shown["groups"])
+
+
+def _on_each(lab: Lab, nodes: tuple[str, ...], command: str) -> None:
+    """Run it on all at the same time; raises the first error after all have ended."""
+    errors: list[LabError] = []
+
+    def run(node: Node) -> None:
+        try:
+            node.run(command, timeout=60)
+        except LabError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(lab[name],)) for name in nodes or lab.nodes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
