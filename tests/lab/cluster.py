@@ -134,10 +134,13 @@ def status(node: Node) -> dict[str, Any] | None:
 
 def owner(node: Node, group: str = GROUP) -> str:
     """Who owns the group, as this machine sees it; empty when nobody it knows of does."""
+    return owners(node).get(group, "")
+
+
+def owners(node: Node) -> dict[str, str]:
+    """Who owns each group, as this machine sees it; nothing when hbd does not answer."""
     shown = status(node)
-    if shown is None:
-        return ""
-    return str(next(each["owner"] for each in shown["groups"] if each["name"] == group))
+    return {} if shown is None else {group["name"]: group["owner"] for group in shown["groups"]}
 
 
 def is_settled(node: Node) -> bool:
@@ -151,19 +154,20 @@ def is_settled(node: Node) -> bool:
     )
 
 
-def settle(lab: Lab, *nodes: str, timeout: float = 20, owned_by: str | None = None) -> None:
+def settle(lab: Lab, *nodes: str, timeout: float = 20, owned_by: str | dict[str, str] | None = None) -> None:
     """Wait until these machines, all by default, are settled and say the same of who owns what.
 
-    With `owned_by`, until that is who owns everything. Raises LabError with what
-    they say when that is not so in time.
+    With `owned_by`, until that is who owns everything, or each group. Raises
+    LabError with what they say when that is not so in time.
     """
     chosen = [lab[name] for name in nodes or lab.nodes]
 
     def settled() -> bool:
         if not all(is_settled(node) for node in chosen):
             return False
-        seen = {owned for node in chosen for owned in _owners(node)}
-        return seen == {owned_by} if owned_by else len({_owners(node) for node in chosen}) == 1
+        seen = [owners(node) for node in chosen]
+        wanted = dict.fromkeys(seen[0], owned_by) if isinstance(owned_by, str) else owned_by or seen[0]
+        return all(each == wanted for each in seen)
 
     try:
         wait_until(settled, timeout, "a settled cluster", 0.1)
@@ -293,18 +297,18 @@ def watch_heartbeats(lab: Lab, node: str, of: str) -> Watch:
 
 
 @contextmanager
-def never_on_both(lab: Lab) -> Iterator[None]:
+def never_on_both(lab: Lab, address: str = ADDRESS) -> Iterator[None]:
     """What is done inside must at no moment leave the address on both machines.
 
     Judged by what both kernels tell over netlink, and by who answers ARP on the
     LAN. Both machines run, and one holds the address, when it begins.
     """
-    held = {name: holds(lab[name]) for name in (ONE, TWO)}
+    held = {name: holds(lab[name], address) for name in (ONE, TWO)}
     assert sorted(held.values()) == [False, True], f"one is to hold the address at first: {held}"
     with (
-        watch_address(lab, ONE) as first,
-        watch_address(lab, TWO) as second,
-        lab.observer.arp_probe(ADDRESS) as arp,
+        watch_address(lab, ONE, address) as first,
+        watch_address(lab, TWO, address) as second,
+        lab.observer.arp_probe(address) as arp,
     ):
         yield
         arp.wait_for_rounds_until(time.monotonic_ns() // 1000)
@@ -317,11 +321,6 @@ def never_on_both(lab: Lab) -> Iterator[None]:
             held[name] = what == "up"
             assert not all(held.values()), f"on both from {at_us} on: {changes}"
         assert arp.dual_held() == []
-
-
-def _owners(node: Node) -> tuple[str, ...]:
-    shown = status(node)
-    return () if shown is None else tuple(str(group["owner"]) for group in shown["groups"])
 
 
 def _on_each(lab: Lab, nodes: tuple[str, ...], command: str) -> None:
