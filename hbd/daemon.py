@@ -35,7 +35,7 @@ from hbd.core.cluster import Cluster
 from hbd.core.effects import Kind, Level, Log
 from hbd.core.events import HeldGroup, Reload, Started, Stop
 from hbd.core.membership import Identity
-from hbd.core.views import ClusterView, NodeStatus
+from hbd.core.views import ClusterView
 from hbd.driver import Driver, Edges
 from hbd.errors import HbdError
 from hbd.jobs import Jobs
@@ -242,7 +242,7 @@ class Daemon:
                 self._spawn(work)
             self._adapt(self._config)
             self._take_signals()
-            driver.post(Started(held, self._silence(held)))
+            driver.post(Started(held, self._is_late(held)))
             self._notifier.ready()
             realtime.quiet_collector()
             self._spawn(self._settle_units())
@@ -255,31 +255,22 @@ class Daemon:
         netlink.close()
         return status
 
-    def _silence(self, held: tuple[HeldGroup, ...]) -> int | None:
-        """How long nobody looked after what is held."""
+    def _is_late(self, held: tuple[HeldGroup, ...]) -> bool:
+        """Whether nobody looked after what is held for longer than the peer waits."""
         now_ms = clock.boot_ms()
         if held:
-            return self._run.silent_ms(now_ms)
+            return self._run.is_overdue(now_ms)
         # Whatever will be started is started later than this, and may be held before the first healthy tick.
         self._run.stamp(now_ms)
-        return None
+        return False
 
     def _feed(self, now_ms: int) -> None:
         self._run.stamp(now_ms)
         self._notifier.watchdog()
 
     def _expect(self, view: ClusterView) -> None:
-        """Note for our successor how long the peer would wait for it before it takes over.
-
-        A peer that is dead must boot first, and then waits for initdead: what runs here stays (if it is
-        not dead but cut off, it has taken over already, and this changes nothing).
-        """
-        timing = self._config.timing
-        waits_ms = self._core.patience_ms
-        peers = [node for node in view.nodes if node.kind == "normal" and not node.local]
-        if all(node.status is NodeStatus.DEAD for node in peers):
-            waits_ms += max(timing.initdead_ms - timing.deadtime_ms, 0)
-        self._run.be_patient(max(waits_ms, 0))
+        """Note for our successor how long the peer would wait for it before it takes over."""
+        self._run.be_patient(max(self._core.restart_patience_ms, 0))
 
     def _adapt(self, config: Config) -> None:
         """What the edges keep of the configuration."""

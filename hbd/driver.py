@@ -36,7 +36,17 @@ from hbd.core.effects import (
     Unwatch,
     Watch,
 )
-from hbd.core.events import Asked, Command, Event, Instant, JobId, LinkFailed, RequestId, Tick
+from hbd.core.events import (
+    Asked,
+    Command,
+    DatagramReceived,
+    Event,
+    Instant,
+    JobId,
+    LinkFailed,
+    RequestId,
+    Tick,
+)
 from hbd.core.views import ClusterView
 from hbd.errors import Refused
 
@@ -45,6 +55,9 @@ Post = Callable[[Event], None]
 SHORTEST_WAIT_S = 0.001
 """A deadline that is already past comes this much later: a core that failed to move it on
 would otherwise keep a processor busy at real-time priority, and the operator out of the machine."""
+SHOW_EVERY_S = 0.02
+"""What datagrams change is shown so often at most. A view costs more than the step it follows, and who sends
+us rubbish must not be able to keep a real-time processor busy with showing it."""
 
 
 class Core(Protocol):
@@ -124,7 +137,8 @@ class Driver:
         self._requests = count(1)
         self._answers: dict[RequestId, asyncio.Future[int]] = {}
         self._shows: list[Callable[[ClusterView], None]] = []
-        self._showing = False
+        self._showing: asyncio.Handle | None = None
+        self._show_due_s = self._shown_s = 0.0
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Gets the exception that made core or edges untrustworthy; never a result."""
         self.ended: asyncio.Future[int] = self._loop.create_future()
@@ -145,9 +159,7 @@ class Driver:
         except Exception as bug:
             self._fail(bug)
         else:
-            if not self._showing:
-                self._showing = True
-                self._loop.call_soon(self._show)
+            self._plan_to_show(at_once=not isinstance(event, DatagramReceived))
 
     def ask(self, command: Command) -> asyncio.Future[int]:
         """An operator's wish. It yields the transition to watch (0 = nothing to do), or raises Refused."""
@@ -158,7 +170,9 @@ class Driver:
         return answer
 
     def subscribe(self, show: Callable[[ClusterView], None]) -> None:
-        """Call `show` with the view after steps: once per loop turn, off the path of the effects."""
+        """Call `show` with the view after steps: once per loop turn, off the path of the effects.
+
+        After datagrams it may take SHOW_EVERY_S."""
         self._shows.append(show)
 
     @property
@@ -246,13 +260,21 @@ class Driver:
     # ------------------------------------------------------------ timer, view, failure
 
     def _arm_timer(self) -> None:
-        """One timer for the core's deadline. Loop time stands still in suspend and BOOTTIME does not,
-        so a timer that is overdue is set again, though its deadline be the same."""
+        """One timer for the core's deadline. Once that is reached the Tick comes, though another event has
+        moved the deadline on: in a flood of datagrams one of them is always first, and the watchdog is fed at
+        Ticks only. Loop time stands still in suspend and BOOTTIME does not, so a timer may be due before it is
+        about to fire."""
         deadline_ms = self._core.deadline_ms
         now_ms = self._edges.now().ms
-        if deadline_ms == self._timer_ms and (deadline_ms is None or now_ms < deadline_ms):
-            return
-        if self._timer is not None:
+        if self._timer is not None and self._timer_ms is not None:
+            if self._timer_ms <= now_ms:
+                soon_s = self._loop.time() + SHORTEST_WAIT_S
+                if self._timer.when() > soon_s:
+                    self._timer.cancel()
+                    self._timer = self._loop.call_at(soon_s, self._tick)
+                return
+            if deadline_ms == self._timer_ms:
+                return
             self._timer.cancel()
             self._timer = None
         self._timer_ms = deadline_ms
@@ -264,8 +286,20 @@ class Driver:
         self._timer = self._timer_ms = None
         self.post(Tick(self._edges.load()))
 
+    def _plan_to_show(self, *, at_once: bool) -> None:
+        now_s = self._loop.time()
+        due_s = now_s if at_once else max(now_s, self._shown_s + SHOW_EVERY_S)
+        if self._showing is not None:
+            if self._show_due_s <= due_s:
+                return
+            self._showing.cancel()
+        self._show_due_s = due_s
+        soon = due_s <= now_s
+        self._showing = self._loop.call_soon(self._show) if soon else self._loop.call_at(due_s, self._show)
+
     def _show(self) -> None:
-        self._showing = False
+        self._showing = None
+        self._shown_s = self._loop.time()
         if not self._shows or self.failed.done():
             return
         try:

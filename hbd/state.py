@@ -141,10 +141,10 @@ class RunDir:
         text = _read(self.path / "held")
         return decode_held(text) if text else ()
 
-    def silent_ms(self, now_ms: int) -> int | None:
-        """How long since a daemon of this boot was healthy; None if none was, or it is not known."""
-        stamp_ms, _ = ALIVE.unpack(self._alive)
-        return now_ms - stamp_ms if 0 < stamp_ms <= now_ms else None
+    def is_overdue(self, now_ms: int) -> bool:
+        """Whether no daemon of this boot was healthy for longer than the peer waits, or nobody knows."""
+        stamp_ms, patience_ms = ALIVE.unpack(self._alive)
+        return not 0 < stamp_ms <= now_ms or now_ms - stamp_ms > patience_ms
 
     def be_patient(self, patience_ms: int) -> None:
         """How long the peer waits for us; stored with the next stamp."""

@@ -186,12 +186,24 @@ class Cluster:
         timing = self._config.timing
         return timing.deadtime_ms - timing.keepalive_ms - timing.keepalive_ms // 2
 
+    @property
+    def restart_patience_ms(self) -> int:
+        """How long hbd may be gone before somebody may have taken over what runs here.
+
+        A peer that is dead has to boot first, and then waits for initdead. (If it is not dead but cut off,
+        it has taken over already, and this changes nothing.)
+        """
+        peer, timing = self._membership.peer, self._config.timing
+        if peer is None or peer.dead or peer.gone:
+            return self.patience_ms + timing.initdead_ms - timing.deadtime_ms
+        return self.patience_ms
+
     # ------------------------------------------------------------ events
 
     def _take(self, event: Event) -> None:
         match event:
-            case Started(held, absent_ms):
-                self._begin(held, absent_ms)
+            case Started(held, late):
+                self._begin(held, late)
             case LinkOpened(medium):
                 self._open[medium] = True
                 self._failures.pop(medium, None)
@@ -213,7 +225,7 @@ class Cluster:
             case _:
                 assert_never(event)
 
-    def _begin(self, held: tuple[HeldGroup, ...], absent_ms: int | None) -> None:
+    def _begin(self, held: tuple[HeldGroup, ...], late: bool) -> None:
         self._started = True
         self._membership.begin()
         for medium in self._config.media:
@@ -221,7 +233,6 @@ class Cluster:
                 self._open[medium] = False
                 self._desk.emit(OpenLink(medium))
         self._stored = held
-        late = bool(held) and (absent_ms is None or absent_ms > self.patience_ms)
         self._custody.probe(held, late)
         self._desk.info(Kind.CORE_STARTED, f"Heartbeat generation: {self._identity.generation}")
         self._say_status()

@@ -42,7 +42,7 @@ class Custody:
         self._recorded: dict[str, tuple[HeldGroup, bool]] = {}
         self._epochs: dict[str, int] = {}
         self._contested: set[str] = set()
-        self._lost: dict[str, ResourceSpec] = {}
+        self._lost: dict[str, list[ResourceSpec]] = {}
         self._transitions = 0
         self.transition: Transition | None = None
         self.last_finished: tuple[int, str] = (0, "")
@@ -82,10 +82,12 @@ class Custody:
     @property
     def settled(self) -> bool:
         """Nothing of ours is in motion."""
-        return self.transition is None and not any(
-            group.busy or group.provisional or self._exchanges[group.key].stage is not Stage.NONE
-            for group in self.groups.values()
-        )
+        if self.transition is not None:
+            return False
+        for key, group in self.groups.items():
+            if group.busy or group.provisional or self._exchanges[key].stage is not Stage.NONE:
+                return False
+        return True
 
     @property
     def holding(self) -> Holding:
@@ -217,10 +219,13 @@ class Custody:
     def resource_seen(self, seen: ResourceSeen) -> None:
         """A watched address vanished: put back by `reconcile` once the peer's view is fresh (rule 20)."""
         for group in self.groups.values():
-            if seen.condition is Condition.RUNNING:
-                self._lost.pop(group.key, None)
-            elif any(m.spec == seen.resource for m in group.members) and group.at_rest:
-                self._lost[group.key] = seen.resource
+            if not group.has(seen.resource):
+                continue
+            lost = self._lost.setdefault(group.key, [])
+            if seen.resource in lost:
+                lost.remove(seen.resource)
+            if seen.condition is Condition.STOPPED and group.should_have(seen.resource):
+                lost.append(seen.resource)
 
     def heard(self, peer: Peer) -> None:
         """A report of the peer was applied: keep what must outlast it."""
@@ -271,13 +276,13 @@ class Custody:
             return
         for group in list(self.groups.values()):
             self._decide(group, peer, active, leaving)
-            if fresh and group.key in self._lost:
+            if fresh and group.at_rest and self._lost.get(group.key):
                 self._put_back(group)
             self._take(group, *group.advance(self._desk.now.ms, self._clear(group, peer)))
             if group.changing and group.phase is Phase.IDLE:
                 self._replace(group)
         self._follow_transition(peer)
-        if active and self.settled and self._knows(peer):
+        if active and not self.placed and self._knows(peer) and self.settled:
             self.placed = True
 
     def _knows(self, peer: Peer | None) -> bool:
@@ -372,12 +377,12 @@ class Custody:
                 self._desk.emit_job(StartJob(self._desk.new_job(), action, ANNOUNCE_LIMIT_MS))
 
     def _put_back(self, group: Group) -> None:
-        resource = self._lost.pop(group.key)
-        if group.vanished(resource):
-            self._desk.log(
-                Level.WARN, Kind.RESOURCE_LOST, f"{resource.name} was taken away from here: putting it back",
-                group=group.name, resource=resource.name,
-            )  # fmt: skip
+        for resource in self._lost.pop(group.key):
+            if group.vanished(resource):
+                text = f"{resource.name} was taken away from here: putting it back"
+                self._desk.log(
+                    Level.WARN, Kind.RESOURCE_LOST, text, group=group.name, resource=resource.name
+                )
 
     # ------------------------------------------------------------ handover
 
@@ -416,7 +421,7 @@ class Custody:
     def fail_back(self, peer: Peer) -> None:
         """Give the returned home node what it lost by dying, if auto_failback says so."""
         report = peer.report
-        if self._config.auto_failback is AutoFailback.OFF or not self.settled or peer.dead:
+        if self._config.auto_failback is AutoFailback.OFF or peer.dead:
             return
         if report is None or not report.active or not report.settled or report.leaving:
             return
@@ -428,7 +433,7 @@ class Custody:
             if group.spec.home == peer.name and group.runs and not group.pinned and group.failback
             and group.key not in peer.unable
         ]  # fmt: skip
-        if home:
+        if home and self.settled:
             self._open(Cause.FAILBACK, Scope.FOREIGN.value, home, peer, pinned=False)
 
     def standby(self, scope: Scope, peer: Peer | None) -> int:

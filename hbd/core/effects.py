@@ -79,7 +79,7 @@ class Transmit:
 class StartJob:
     """Begin an action; exactly one JobDone ends it, at the latest with Result.UNKNOWN after `limit_ms`.
 
-    It begins only after every Store that was asked for before it is in place.
+    It begins only after every StoreHeld that was asked for before it is in place.
     """
 
     job: JobId

@@ -126,11 +126,11 @@ Command = Standby | Takeover | Reload | Stop
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first event. `absent_ms`: time since the last life sign of a previous daemon in this boot
-    that left `held` groups; None if there was none, or it is not known."""
+    """The first event. `held` is what a previous daemon of this boot had started; `late` says that nobody
+    has looked after it for longer than the peer waits (`Cluster.restart_patience_ms`), or nobody knows."""
 
     held: tuple[HeldGroup, ...] = ()
-    absent_ms: int | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

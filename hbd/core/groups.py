@@ -124,6 +124,7 @@ class Group:
 
     def __init__(self, spec: GroupSpec, limits: Limits, new_job: Callable[[], JobId]) -> None:
         self.spec = spec
+        self.key = spec.key
         self.members = [Member(resource) for resource in spec.resources]
         self.phase = Phase.IDLE
         self.epoch = 0
@@ -155,10 +156,6 @@ class Group:
     @property
     def name(self) -> str:
         return self.spec.name
-
-    @property
-    def key(self) -> str:
-        return self.spec.key
 
     @property
     def claims(self) -> bool:
@@ -310,16 +307,27 @@ class Group:
         if self.phase is Phase.STARTED and not self.is_whole:
             self.phase = Phase.STARTING
 
+    def has(self, resource: ResourceSpec) -> bool:
+        return any(member.spec == resource for member in self.members)
+
+    def should_have(self, resource: ResourceSpec) -> bool:
+        """Whether this member is started, and nothing of ours is at work on it."""
+        if self.muted or self.dropping is not None or self.phase not in (Phase.STARTING, Phase.STARTED):
+            return False
+        return any(
+            member.spec == resource and member.state is MemberState.STARTED and member is not self._job_member
+            for member in self.members
+        )
+
     def vanished(self, resource: ResourceSpec) -> bool:
-        """A watched member was taken away by somebody else. True if it has to be put back."""
-        if self.muted or not self.at_rest:
+        """A watched member was taken away by somebody else. True if it is to be put back."""
+        if not self.should_have(resource):
             return False
         for member in self.members:
-            if member.spec == resource and member.state is MemberState.STARTED:
+            if member.spec == resource:
                 member.state = MemberState.STOPPED
-                self.phase = Phase.STARTING
-                return True
-        return False
+        self.phase = Phase.STARTING
+        return True
 
     # ------------------------------------------------------------ jobs
 

@@ -57,6 +57,9 @@ from hbd.core.events import (
     Tick,
 )
 
+Ticket = tuple[int, JobId]
+"""A job of one life of the daemon: numbers begin again in the next."""
+
 INBOX = 64
 """Datagrams that a stalled node's sockets hold."""
 
@@ -102,6 +105,7 @@ class Machine:
         self.in_flight: dict[str, int] = {}
         self.held: tuple[HeldGroup, ...] = ()
         self.alive_ms: int | None = None
+        self.patience_ms = 0
         self.troubles = Troubles(set(), {}, {})
         self.died_ms: int | None = None
         self.starts: dict[str, int] = {}
@@ -110,7 +114,8 @@ class Machine:
         self._boot = 0
         self._timer = 0
         self._inbox: list[Event] = []
-        self._jobs: set[JobId] = set()
+        self._jobs: set[Ticket] = set()
+        self._watched: set[str] = set()
         self._requests = 0
         self.answers: dict[int, Answer] = {}
         self.quit = False
@@ -128,8 +133,8 @@ class Machine:
         incarnation = self.world.draw(1, 2**31)
         identity = Identity(self.name, self.uuid, self.generation, incarnation, self.peers)
         self.core = Cluster(self.config, identity, self.world.draw(0, 2**31))
-        absent_ms = None if self.alive_ms is None else self.world.now_ms - self.alive_ms
-        self.post(Started(self.held, absent_ms if self.held else None))
+        late = self.alive_ms is None or self.world.now_ms - self.alive_ms > self.patience_ms
+        self.post(Started(self.held, bool(self.held) and late))
 
     def kill_daemon(self) -> None:
         """kill -9: resources stay, jobs of systemd go on, everything in memory is gone."""
@@ -137,6 +142,7 @@ class Machine:
             self.core = None
             self._life += 1
             self._jobs.clear()
+            self._watched.clear()
             self._inbox.clear()
             self.died_ms = self.world.now_ms
 
@@ -157,6 +163,7 @@ class Machine:
         self.start_daemon()
 
     def freeze(self) -> None:
+        """Everything here stands still; what it had on its interfaces stays there."""
         self.frozen = True
 
     def thaw(self) -> None:
@@ -218,10 +225,13 @@ class Machine:
             case Transmit(payload):
                 self.world.transmit(self, payload)
             case StartJob(job, action, limit_ms):
-                self._jobs.add(job)
-                self._begin(job, action, limit_ms)
+                ticket = (self._life, job)
+                self._jobs.add(ticket)
+                self._begin(ticket, action, limit_ms)
             case FeedWatchdog():
                 self.alive_ms = self.world.now_ms
+                assert self.core is not None
+                self.patience_ms = self.core.restart_patience_ms
             case StoreHeld(groups):
                 self.held = groups
             case StoreGeneration(generation):
@@ -233,28 +243,33 @@ class Machine:
             case Answer(request, _, _):
                 self.answers[request] = effect
             case AbandonJob(job):
-                self._jobs.discard(job)
+                self._jobs.discard((self._life, job))
             case Quit():
                 self.quit = True
                 self.core = None
                 self._life += 1
-            case Log() | Permit() | Watch() | Unwatch() | CloseLink():
+            case Watch(resource):
+                self._watched.add(resource.identity)
+                self._later(1, lambda: self._tell(resource))
+            case Unwatch(resource):
+                self._watched.discard(resource.identity)
+            case Log() | Permit() | CloseLink():
                 pass
 
-    def _begin(self, job: JobId, action: Action, limit_ms: int) -> None:
+    def _begin(self, ticket: Ticket, action: Action, limit_ms: int) -> None:
         match action:
             case StartResource(resource):
-                self._begin_start(job, resource, limit_ms)
+                self._begin_start(ticket, resource, limit_ms)
             case StopResource(resource, _):
-                self._begin_stop(job, resource)
+                self._begin_stop(ticket, resource)
             case DropAddresses(addresses):
-                self._later(self.world.draw(1, 3), lambda: self._dropped(job, addresses))
+                self._later(self.world.draw(1, 3), lambda: self._dropped(ticket, addresses))
             case ProbeResource(resource):
-                self._later(self.world.draw(1, 5), lambda: self._end(job, self._probe(resource)))
+                self._later(self.world.draw(1, 5), lambda: self._end(ticket, self._probe(resource)))
             case Announce():
-                self._later(1, lambda: self._end(job, OK))
+                self._later(1, lambda: self._end(ticket, OK))
 
-    def _begin_start(self, job: JobId, resource: ResourceSpec, limit_ms: int) -> None:
+    def _begin_start(self, ticket: Ticket, resource: ResourceSpec, limit_ms: int) -> None:
         identity = resource.identity
         address = isinstance(resource, AddressResource)
         delay_ms = self.world.draw(1, 3) if address else self.world.draw(20, 400)
@@ -262,7 +277,6 @@ class Machine:
         fails = identity in self.troubles.start_fails
         self.starts[identity] = self.starts.get(identity, 0) + 1
         self.in_flight[identity] = self.in_flight.get(identity, 0) + 1
-        life = self._life
         if not fails and not address:
             # A unit runs some time before its job is done.
             self._later(delay_ms // 2, lambda: self._run(resource))
@@ -270,16 +284,16 @@ class Machine:
         def done() -> None:
             self.in_flight[identity] -= 1
             # A unit's job is systemd's and goes on; an address is our own doing and ends with the job.
-            if not fails and (not address or (life == self._life and job in self._jobs)):
+            if not fails and (not address or ticket in self._jobs):
                 self._run(resource)
             if delay_ms < limit_ms:
-                self._end(job, Outcome(Result.FAILED, "it exits with 1") if fails else OK)
+                self._end(ticket, Outcome(Result.FAILED, "it exits with 1") if fails else OK)
 
         self._later(delay_ms, done)
         if delay_ms >= limit_ms:
-            self._later(limit_ms, lambda: self._end(job, Outcome(Result.UNKNOWN, "no answer in time")))
+            self._later(limit_ms, lambda: self._end(ticket, Outcome(Result.UNKNOWN, "no answer in time")))
 
-    def _begin_stop(self, job: JobId, resource: ResourceSpec) -> None:
+    def _begin_stop(self, ticket: Ticket, resource: ResourceSpec) -> None:
         identity = resource.identity
         address = isinstance(resource, AddressResource)
         delay_ms = self.world.draw(1, 3) if address else self.world.draw(20, 400)
@@ -291,17 +305,17 @@ class Machine:
             left = self.troubles.stop_fails.get(identity, 0)
             if left:
                 self.troubles.stop_fails[identity] = left - 1
-                self._end(job, Outcome(Result.FAILED, "it does not end"))
+                self._end(ticket, Outcome(Result.FAILED, "it does not end"))
                 return
             self.take_away(resource)
-            self._end(job, OK)
+            self._end(ticket, OK)
 
         self._later(delay_ms, done)
 
-    def _dropped(self, job: JobId, addresses: tuple[AddressResource, ...]) -> None:
+    def _dropped(self, ticket: Ticket, addresses: tuple[AddressResource, ...]) -> None:
         for address in addresses:
             self.take_away(address)
-        self._end(job, OK)
+        self._end(ticket, OK)
 
     def _probe(self, resource: ResourceSpec) -> Outcome:
         if self.in_flight.get(resource.identity):
@@ -323,7 +337,13 @@ class Machine:
         """Somebody removes a running resource by hand; the watch sees it."""
         if resource.identity in self.running:
             self.take_away(resource)
-            self.post(ResourceSeen(resource, Condition.STOPPED))
+            self._tell(resource)
+
+    def _tell(self, resource: ResourceSpec) -> None:
+        """A watch tells what is so now, as the edge does after each notice of the kernel."""
+        if resource.identity in self._watched:
+            runs = resource.identity in self.running
+            self.post(ResourceSeen(resource, Condition.RUNNING if runs else Condition.STOPPED))
 
     def _later(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Goes on without the daemon, but not without the machine; a frozen machine does it when it wakes."""
@@ -339,7 +359,7 @@ class Machine:
 
         self.world.at(delay_ms, due)
 
-    def _end(self, job: JobId, outcome: Outcome) -> None:
-        if job in self._jobs:
-            self._jobs.discard(job)
-            self.post(JobDone(job, outcome))
+    def _end(self, ticket: Ticket, outcome: Outcome) -> None:
+        if ticket in self._jobs:
+            self._jobs.discard(ticket)
+            self.post(JobDone(ticket[1], outcome))

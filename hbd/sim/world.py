@@ -24,6 +24,7 @@ from hbd.config.model import (
     Key,
     Keys,
     Limits,
+    MsgFormat,
     ResourceSpec,
     Timing,
     UnitResource,
@@ -54,6 +55,7 @@ class Setting:
     keepalive_ms: int
     deadtime_ms: int
     failback: tuple[AutoFailback, AutoFailback]
+    msgfmt: MsgFormat
 
     @property
     def timing(self) -> Timing:
@@ -69,6 +71,7 @@ def _group(home: str, address: str, *units: str) -> GroupSpec:
 
 
 GROUPS = (_group("alpha", "10.9.9.1", "web", "db"), _group("beta", "10.9.9.2", "ftp"))
+LIMITS = Limits(start_ms=8000, stop_ms=3000, probe_ms=1000)
 KEYS = Keys(1, (Key(1, "crc", b""),))
 
 
@@ -100,13 +103,14 @@ class World:
         both = (failback, failback)
         if failback is not AutoFailback.LEGACY and self._rng.random() < 0.2:
             both = (AutoFailback.ON, AutoFailback.OFF)
-        return Setting(keepalive_ms, deadtime_ms, both)
+        msgfmt = self._rng.choice(list(MsgFormat))
+        return Setting(keepalive_ms, deadtime_ms, both, msgfmt)
 
     def _machine(self, number: int, name: str) -> Machine:
         config = Config(
             local_node=name, nodes=("alpha", "beta"), media=(Bcast("eth0", 694),), keys=KEYS, groups=GROUPS,
-            timing=self.setting.timing, auto_failback=self.setting.failback[number],
-            limits=Limits(start_ms=8000, stop_ms=3000, probe_ms=1000),
+            msgfmt=self.setting.msgfmt, timing=self.setting.timing,
+            auto_failback=self.setting.failback[number], limits=LIMITS,
         )  # fmt: skip
         return Machine(self, config, number + 1, wall_offset_s=self._rng.randint(-100_000, 100_000))
 

@@ -133,16 +133,19 @@ def test_a_record_that_is_not_ours_is_a_value_error(text: bytes) -> None:
 
 def test_the_next_daemon_knows_how_long_nobody_was_there(tmp_path: Path) -> None:
     first = RunDir(tmp_path)
-    assert first.silent_ms(5_000) is None
+    assert first.is_overdue(5_000)
     first.be_patient(700)
     first.stamp(5_000)
-    assert RunDir(tmp_path).silent_ms(5_400) == 400
+    assert not RunDir(tmp_path).is_overdue(5_700)
+    assert RunDir(tmp_path).is_overdue(5_701)
     assert (tmp_path / "alive").read_bytes() == (5_000).to_bytes(8, "little") + (700).to_bytes(8, "little")
 
 
 def test_a_stamp_from_another_boot_is_no_life_sign(tmp_path: Path) -> None:
-    RunDir(tmp_path).stamp(5_000)
-    assert RunDir(tmp_path).silent_ms(4_000) is None
+    run = RunDir(tmp_path)
+    run.be_patient(60_000)
+    run.stamp(5_000)
+    assert RunDir(tmp_path).is_overdue(4_000)
 
 
 def test_held_is_in_place_at_once_and_the_disk_follows_in_order(home: Path, tmp_path: Path) -> None:
