@@ -262,8 +262,8 @@ class Driver:
     def _arm_timer(self) -> None:
         """One timer for the core's deadline. Once that is reached the Tick comes, though another event has
         moved the deadline on: in a flood of datagrams one of them is always first, and the watchdog is fed at
-        Ticks only. Loop time stands still in suspend and BOOTTIME does not, so a timer may be due before it is
-        about to fire."""
+        Ticks only. Loop time stands still in suspend and BOOTTIME does not, so a timer may be due long before
+        it fires."""
         deadline_ms = self._core.deadline_ms
         now_ms = self._edges.now().ms
         if self._timer is not None and self._timer_ms is not None:

@@ -39,7 +39,7 @@ from hbd.core.events import (
     Tick,
 )
 from hbd.core.views import ClusterState, ClusterView, Holding
-from hbd.driver import Driver, Edges, Post
+from hbd.driver import SHOW_EVERY_S, Driver, Edges, Post
 from hbd.errors import Refused
 
 ETH0 = Ucast("eth0", "10.0.0.2", 694)
@@ -322,6 +322,59 @@ def test_many_events_in_one_turn_of_the_loop_show_one_view() -> None:
         assert shown == []
         await asyncio.sleep(0)
         assert shown == [VIEW]
+
+    asyncio.run(body())
+
+
+def test_a_flood_of_datagrams_keeps_no_tick_away() -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+
+        def says(event: Event) -> list[Effect]:
+            # Whatever event comes first after the deadline does what is due, as in the real core.
+            if clock.boot_ms() >= (core.deadline_ms or 0):
+                core.deadline_ms = clock.boot_ms() + 10
+            return []
+
+        core = WrittenCore(says)
+        driver = Driver(core, World().edges())
+        end_s = loop.time() + 0.2
+        while loop.time() < end_s:
+            # Before the timers in every turn of the loop, as a socket that is always readable.
+            loop.call_soon(driver.post, DatagramReceived(ETH0, b"x"))
+            await asyncio.sleep(0)
+        assert 5 <= sum(isinstance(event, Tick) for event in core.seen) <= 21
+        driver.close()
+
+    asyncio.run(body())
+
+
+def test_a_flood_of_datagrams_is_shown_now_and_then_and_anything_else_at_once() -> None:
+    async def body() -> None:
+        shown: list[float] = []
+        loop = asyncio.get_running_loop()
+        driver = Driver(WrittenCore(lambda _: []), World().edges())
+        driver.subscribe(lambda _: shown.append(loop.time()))
+        begun_s = loop.time()
+        while loop.time() < begun_s + 0.1:
+            driver.post(DatagramReceived(ETH0, b"x"))
+            await asyncio.sleep(0)
+        # The last ones are shown too, though nothing follows them.
+        driver.post(DatagramReceived(ETH0, b"x"))
+        posted_s = loop.time()
+        await asyncio.sleep(2 * SHOW_EVERY_S)
+        assert shown[-1] >= posted_s
+        assert 2 <= len(shown) <= (shown[-1] - begun_s) / SHOW_EVERY_S + 2
+
+        driver.post(DatagramReceived(ETH0, b"x"))
+        await asyncio.sleep(0)
+        shown.clear()
+        driver.post(DatagramReceived(ETH0, b"x"))
+        driver.post(Tick())
+        await asyncio.sleep(0)
+        assert len(shown) == 1
+        await asyncio.sleep(2 * SHOW_EVERY_S)
+        assert len(shown) == 1
 
     asyncio.run(body())
 
