@@ -225,18 +225,23 @@ def logged_us(entry: Entry) -> int:
 
 def starts(node: Node, unit: str, since_us: int = 0) -> list[Entry]:
     """Each time systemd on this machine finished starting the unit."""
+    return jobs_done(node, unit, "start", since_us)
+
+
+def jobs_done(node: Node, unit: str, kind: str, since_us: int = 0) -> list[Entry]:
+    """Each time systemd on this machine did a job of that kind, e.g. `stop`, for the unit."""
     return [
         entry
         for entry in node.journal(since_us=since_us)
         if entry.fields.get("UNIT") == unit
-        and entry.fields.get("JOB_TYPE") == "start"
+        and entry.fields.get("JOB_TYPE") == kind
         and entry.fields.get("JOB_RESULT") == "done"
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One thing a watcher saw: `up`, `gone`, or the address a heartbeat came from."""
+    """One thing a watcher saw: the address `up` or `gone`, or a `heartbeat`."""
 
     at_us: int
     what: str
@@ -292,7 +297,7 @@ def watch_address(lab: Lab, node: str, address: str = ADDRESS) -> Watch:
 
 
 def watch_heartbeats(lab: Lab, node: str, of: str) -> Watch:
-    """See the datagrams of `of` that reach the machine `node`, by the address they come from."""
+    """See the heartbeats of `of` reach the machine `node`: each once, at its first copy on any link."""
     return Watch(lab, node, "heartbeats", *SOURCES[of])
 
 

@@ -1,13 +1,15 @@
 """Runs in a machine's network namespace and writes down, as lines of JSON, what its kernel does.
 
     watcher.py address ADDRESS       the address comes and goes, as netlink tells
-    watcher.py heartbeats ADDRESS…   datagrams to port 694 from these addresses
+    watcher.py heartbeats ADDRESS…   heartbeats from these addresses arrive: `t=status` to
+                                     port 694, each once, when the first copy of it comes
 
 A process of the computer, not of the machine: it is neither frozen nor killed
 with it. Times are monotonic microseconds; a heartbeat's is the kernel's own.
 """
 
 import json
+import re
 import select
 import socket
 import struct
@@ -22,6 +24,8 @@ _SO_TIMESTAMPNS = 35
 _PACKET_OUTGOING = 4
 _ETHERTYPE_IP = 0x0800
 _PORT = 694
+_STATUS = b"(0)t=status,"
+_NUMBER = re.compile(rb"\(0\)(?:seq|hg)=([0-9a-f]+),")
 
 
 def now_us() -> int:
@@ -60,7 +64,8 @@ def watch_address(address: str) -> None:
 
 
 def watch_heartbeats(sources: list[str]) -> None:
-    wanted = {socket.inet_aton(source): source for source in sources}
+    wanted = {socket.inet_aton(source) for source in sources}
+    known: set[tuple[bytes, ...]] = set()
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETHERTYPE_IP)) as wire:
         wire.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         write({"at_us": now_us(), "what": "watching"})
@@ -69,11 +74,16 @@ def watch_heartbeats(sources: list[str]) -> None:
             packet, extra, _, where = wire.recvmsg(1 << 16, 128)
             if where[2] == _PACKET_OUTGOING or packet[9] != socket.IPPROTO_UDP or packet[12:16] not in wanted:
                 continue
-            header = (packet[0] & 0x0F) * 4
-            if struct.unpack_from("!H", packet, header + 2)[0] == _PORT:
+            at = (packet[0] & 0x0F) * 4
+            if struct.unpack_from("!H", packet, at + 2)[0] != _PORT or _STATUS not in packet:
+                continue
+            # One heartbeat is one sequence number of one generation, on however many links it comes.
+            heartbeat = tuple(_NUMBER.findall(packet))
+            if heartbeat not in known:
+                known.add(heartbeat)
                 seconds, nanoseconds = struct.unpack("@qq", extra[0][2][:16])
                 age_ns = time.time_ns() - (seconds * 10**9 + nanoseconds)
-                write({"at_us": (time.monotonic_ns() - age_ns) // 1000, "what": wanted[packet[12:16]]})
+                write({"at_us": (time.monotonic_ns() - age_ns) // 1000, "what": "heartbeat"})
 
 
 def main() -> None:
