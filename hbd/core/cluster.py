@@ -52,7 +52,7 @@ from hbd.core.events import (
     Tick,
 )
 from hbd.core.handover import Handover
-from hbd.core.membership import Died, Identity, Membership, Reported, Said, first_of
+from hbd.core.membership import Died, Identity, Membership, Reported, Said
 from hbd.core.report import Report
 from hbd.core.views import ClusterView
 from hbd.errors import Refused
@@ -76,7 +76,7 @@ class Cluster:
         self._classic_generation: int | None = None
         self._custody = Custody(config, resource_digest(config.groups), self._desk, self._talk)
         self._started = self._leaving = self._done = False
-        self._last_ms = self._next_status_ms = 0
+        self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: tuple[object, ...] | None = None
         self._claimed_before: tuple[str, bool] | None = None
         self._stored: tuple[HeldGroup, ...] = ()
@@ -101,31 +101,38 @@ class Cluster:
         if self._started:
             on_time = self._notice_gap()
         self._take(event)
+        if isinstance(event, DatagramReceived) and self._changed_nothing(now):
+            self._last_ms = now.ms
+            return self._desk.close()
         if self._started:
             for fact in self._membership.expire():
                 self._take_fact(fact)
             self._proceed()
             if isinstance(event, Tick):
                 self._pulse(on_time)
+            self._next_deadline_ms = self._find_deadline_ms()
         self._last_ms = now.ms
         self._store()
         return self._desk.close()
 
+    def _changed_nothing(self, now: Instant) -> bool:
+        """A dropped or doubled datagram costs no more than reading it: strangers can send many."""
+        return self._started and self._membership.last_was_idle and now.ms < self._next_deadline_ms
+
     @property
     def deadline_ms(self) -> int | None:
         """When the next Tick is wanted, in milliseconds of CLOCK_BOOTTIME."""
-        if not self._started or self._done:
-            return None
-        return first_of(
-            [
-                self._next_status_ms,
-                self._membership.deadline_ms(),
-                self._custody.deadline_ms(),
-                self._talk.deadline_ms(),
-                *self._reopen_ms.values(),
-                None if self._farewell_ms is None else self._farewell_ms + FAREWELL_MS,
-            ]
-        )
+        return None if not self._started or self._done else self._next_deadline_ms
+
+    def _find_deadline_ms(self) -> int:
+        times = [self._next_status_ms, *self._reopen_ms.values()]
+        if self._farewell_ms is not None:
+            times.append(self._farewell_ms + FAREWELL_MS)
+        for part in (self._membership, self._custody, self._talk):
+            deadline_ms = part.deadline_ms()
+            if deadline_ms is not None:
+                times.append(deadline_ms)
+        return min(times)
 
     def view(self) -> ClusterView:
         """The whole picture, for everybody who shows it."""

@@ -6,7 +6,6 @@ business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -87,6 +86,8 @@ class Membership:
         self._liveness = Liveness(
             0, config.peers, timing.warntime_ms, timing.deadtime_ms, timing.initdead_ms
         )
+        self.last_was_idle = False
+        """The last datagram was dropped, our own or a duplicate: nothing follows from it."""
         self.answer_due = False
         """A peer's state changed: it waits for our echo."""
         self.generation_jumped = False
@@ -225,10 +226,12 @@ class Membership:
 
     def datagram(self, medium: MediumSpec, payload: bytes) -> list[Fact]:
         """Take in one datagram; whatever it holds, nothing is raised."""
+        self.last_was_idle = True
         match self.channel.receive(self._desk.now, payload):
             case Dropped(reason, node, detail, known_generation):
                 self._report_drop(reason, node, detail)
                 if known_generation > self.channel.generation:
+                    self.last_was_idle = False
                     self._jump(self.peers[node], known_generation + 1)
                 return []
             case Own():
@@ -244,6 +247,7 @@ class Membership:
             self._link_up(received.node, medium.link)
         if not received.fresh:
             return []
+        self.last_was_idle = False
         self._note_gaps(received)
         facts: list[Fact] = []
         peer = self.peers[received.node]
@@ -412,8 +416,3 @@ def _drop_text(reason: str, node: str, detail: str) -> str:
             return f"node {node} uses this node's uuid: one of two cloned disks needs a new /var/lib/hbd/uuid"
         case _:
             return f"dropped a datagram: {detail or reason}"
-
-
-def first_of(times: Iterable[int | None]) -> int | None:
-    """The earliest of some deadlines."""
-    return min((time for time in times if time is not None), default=None)

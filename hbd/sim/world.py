@@ -40,7 +40,7 @@ FAULTS_FROM_MS = 2_000
 FAULTS_FOR_MS = 12_000
 HEALING_MS = 22_000
 """After the last fault, everything has to be in place again within this time."""
-REST_MS = 2_000
+REST_MS = 1_500
 """In place means: found in place twice, so far apart."""
 
 
@@ -97,7 +97,7 @@ class World:
         self._digest = hashlib.sha256() if keep_trace else None
 
     def _draw_setting(self) -> Setting:
-        keepalive_ms = self._rng.choice((400, 500, 600))
+        keepalive_ms = self._rng.choice((500, 600, 800))
         deadtime_ms = keepalive_ms * self._rng.choice((5, 6))
         failback = self._rng.choice(list(AutoFailback))
         both = (failback, failback)
@@ -173,8 +173,8 @@ class World:
         for planned in self.plan:
             self.at(FAULTS_FROM_MS + planned.at_ms, partial(self._strike, planned))
         last_ms = max((planned.until_ms for planned in self.plan), default=0)
-        # Half of the runs let the pair come to rest under its faults; the others heal it in full motion.
-        pause_ms = self.draw(0, 2 * self.setting.deadtime_ms)
+        # Some runs let the pair come to rest under its faults; others heal it in full motion.
+        pause_ms = self.draw(0, self.setting.deadtime_ms)
         self.at(FAULTS_FROM_MS + last_ms + pause_ms, self._heal)
         while self._heap and not self._over:
             self.now_ms, _, action = heapq.heappop(self._heap)
