@@ -168,13 +168,13 @@ def test_a_crash_an_unexpected_signal_but_no_wrong_configuration_is_restarted(ma
     assert "OnFailure=hbd-orphan.service" in unit
 
 
-def test_a_restart_waits_for_no_timer_and_no_mount_namespace(machine: Path) -> None:
+def test_a_restart_waits_for_no_timer_and_for_no_mount_but_that_of_homes(machine: Path) -> None:
     unit = (machine / "usr/lib/systemd/system/hbd.service").read_text().splitlines()
 
     assert "RestartSec=0" in unit
+    assert "ProtectHome=yes" in unit
     mounting = (
         "ProtectSystem",
-        "ProtectHome",
         "ProtectKernel",
         "ProtectControl",
         "Private",
