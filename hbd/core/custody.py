@@ -7,13 +7,14 @@ group one step. The rules it obeys are numbered as in ARCHITECTURE.md, "Safety".
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hbd.config.model import AddressResource, AutoFailback, Config, GroupSpec, ResourceSpec
 from hbd.core import claims, placement
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.desk import Desk
 from hbd.core.effects import Announce, DropAddresses, Kind, Level, Log, ProbeResource, StartJob
-from hbd.core.events import Condition, HeldGroup, JobId, Outcome, ResourceSeen, Scope
+from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, ResourceSeen, Scope
 from hbd.core.exchange import REPLY_MS, TRANSITION_MS, Cause, Exchange, Stage, Transition
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, StartFailed
 from hbd.core.handover import Handover, Role
@@ -103,7 +104,13 @@ class Custody:
         """What has to be on record in case we crash."""
         if self._probes:
             return tuple(held for held, _ in self._recorded.values())
-        return tuple(held for group in self.groups.values() if (held := group.held) is not None)
+        return tuple(held for group in self.groups.values() if (held := self._record(group)) is not None)
+
+    def _record(self, group: Group) -> HeldGroup | None:
+        held, exchange = group.held, self._exchanges[group.key]
+        if held is None or exchange.stage is not Stage.CEDING:
+            return held
+        return replace(held, direction=Direction.CEDING, failback=not exchange.pinned)
 
     def deadline_ms(self) -> int | None:
         """When something is due without any event."""
@@ -190,6 +197,9 @@ class Custody:
         if not group.running_somehow:
             return
         group.adopt(held, late)
+        if held.direction is Direction.CEDING:
+            exchange = self._exchanges[group.key]
+            exchange.stage, exchange.given, exchange.pinned = Stage.CEDING, True, not held.failback
         self._epochs[group.key] = held.epoch
         self._desk.info(
             Kind.GROUP_ADOPTED,
@@ -306,7 +316,7 @@ class Custody:
         if peer is not None and peer.speaks_classic and self._yields_to_classic(group, peer):
             return
         if group.provisional and active and self._knows(peer) and self._clear(group, peer):
-            group.confirm()
+            self._emit(group.confirm())
         exchange = self._exchanges[group.key]
         self._follow_exchange(group, exchange, peer)
         self._answer_ask(group, exchange, peer)

@@ -74,6 +74,8 @@ class Direction(Enum):
     STARTING = "starting"
     STARTED = "started"
     STOPPING = "stopping"
+    CEDING = "ceding"
+    """Stopping, for the peer to take it: after a restart the handover is finished, not undone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,7 @@ class Group:
     def adopt(self, held: HeldGroup, muted: bool) -> None:
         """Found running and recorded at our start: ours, until the peer says otherwise."""
         self.phase = Phase.STARTED if self.is_whole and not muted else Phase.STARTING
-        if held.direction is Direction.STOPPING:
+        if held.direction in (Direction.STOPPING, Direction.CEDING):
             self.phase = Phase.STOPPING
         self.epoch, self.failback, self.pinned = held.epoch, held.failback, not held.failback
         self.provisional, self.muted = True, muted
@@ -276,11 +276,12 @@ class Group:
         member.state = MemberState.UNKNOWN
         return [AbandonJob(job)]
 
-    def confirm(self) -> None:
+    def confirm(self) -> list[Effect]:
         """The peer does not object: it is ours, and muted addresses come back."""
         self.provisional = self.muted = False
         if self.phase is Phase.STARTED and not self.is_whole:
             self.phase = Phase.STARTING
+        return self._watch_members() if self.phase is Phase.STARTED else []
 
     def found(self, position: int, condition: Condition) -> None:
         """A probe's result."""

@@ -161,10 +161,15 @@ class Membership:
         return self._desk.now.ms - since_ms
 
     def unechoed_ms(self) -> int:
-        """How long the peer has been heard without a hole while it did not hear us."""
-        if self._echoed_ms is None:
+        """How long the peer has not heard us although we hear it.
+
+        0 while that is not known: after a hole in its heartbeats (a healed cut) it needs a heartbeat of
+        ours and another of its own before it can echo anything, which takes two keepalives at the most.
+        """
+        hearing_ms = self._desk.now.ms - self._hearing_since_ms
+        if self._echoed_ms is None or hearing_ms <= 2 * self._config.timing.keepalive_ms:
             return 0
-        return self._desk.now.ms - max(self._echoed_ms, self._hearing_since_ms)
+        return self._desk.now.ms - self._echoed_ms
 
     # ------------------------------------------------------------ communication up
 
