@@ -107,6 +107,7 @@ class Cluster:
         if self._started:
             for fact in self._membership.expire():
                 self._take_fact(fact)
+            self._notice_deaf_peer()
             self._proceed()
             if isinstance(event, Tick):
                 self._pulse(on_time)
@@ -175,10 +176,12 @@ class Cluster:
         if peer.speaks_classic:
             self._talk.ask_again()
 
-    def _notice_deaf_peer(self, peer: Peer) -> None:
+    def _notice_deaf_peer(self) -> None:
         """We hear a peer that does not echo us: it will bury us, so give way before it does (rule 12)."""
-        silent_ms = self._membership.unechoed_ms()
-        if silent_ms <= self.patience_ms or not self._custody.serving:
+        peer, silent_ms = self._membership.peer, self._membership.unechoed_ms()
+        # An echo may be two keepalives old; where deadtime leaves no more than that, nothing can be told.
+        limit_ms = max(self.patience_ms, 5 * self._config.timing.keepalive_ms // 2)
+        if peer is None or silent_ms <= limit_ms or not self._custody.serving:
             return
         self._desk.log(
             Level.CRIT, Kind.ABSENCE,
@@ -269,7 +272,6 @@ class Cluster:
                     self._custody.first_report(peer)
                 self._compare_digests(peer)
                 self._note_settled(peer)
-                self._notice_deaf_peer(peer)
             case Died(peer):
                 self._mourn(peer)
             case Said(peer, protocol.SHUTDONE, _):

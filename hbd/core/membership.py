@@ -166,10 +166,12 @@ class Membership:
         0 while that is not known: after a hole in its heartbeats (a healed cut) it needs a heartbeat of
         ours and another of its own before it can echo anything, which takes two keepalives at the most.
         """
-        hearing_ms = self._desk.now.ms - self._hearing_since_ms
-        if self._echoed_ms is None or hearing_ms <= 2 * self._config.timing.keepalive_ms:
+        peer, now_ms, twice_ms = self.peer, self._desk.now.ms, 2 * self._config.timing.keepalive_ms
+        if peer is None or not peer.alive or self._echoed_ms is None:
             return 0
-        return self._desk.now.ms - self._echoed_ms
+        if now_ms - self._hearing_since_ms <= twice_ms or now_ms - self.heard_ms(peer.name) > twice_ms:
+            return 0
+        return now_ms - self._echoed_ms
 
     # ------------------------------------------------------------ communication up
 
