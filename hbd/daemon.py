@@ -110,6 +110,8 @@ def _start(places: Places, run: RunDir, journal: Journal, notifier: Notifier) ->
     if config.realtime:
         for refusal in realtime.be_realtime(config.rtprio):
             log.error("%s", refusal)
+    else:
+        realtime.be_ordinary()
     identity = Identity(
         name=config.local_node,
         uuid=begun.uuid,

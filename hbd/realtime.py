@@ -48,6 +48,11 @@ def be_realtime(priority: int | None) -> list[str]:
     return refused
 
 
+def be_ordinary() -> None:
+    """`realtime off`: give back the niceness that the unit lends for the start."""
+    os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
 def quiet_collector() -> None:
     """Once everything long-lived exists: never look through it, and seldom through the rest.
 
