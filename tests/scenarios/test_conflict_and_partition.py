@@ -1,0 +1,95 @@
+"""Two nodes that lost sight of each other, and what they do when they meet again."""
+
+from __future__ import annotations
+
+import pytest
+
+from hbd.config.model import AutoFailback
+from tests.scenarios.pair import SHOP_KEY, Pair, all_on, at_home
+
+
+def released(pair: Pair, name: str, since_ms: int) -> list[str]:
+    jobs = pair.jobs(pair.machines[name], since_ms)
+    return [job for job in jobs if not job.startswith("announce")]
+
+
+@pytest.mark.parametrize("failback", list(AutoFailback))
+def test_after_a_healed_partition_exactly_one_releases_each_group_and_the_other_announces_again(
+    failback: AutoFailback,
+) -> None:
+    pair = Pair(failback).started()
+    pair.twice_allowed = True
+    pair.cut()
+    pair.until(lambda: set(pair.owners().values()) == {"alpha+beta"}, 4000)
+    pair.run(2000)
+    pair.heal()
+    healed_ms = pair.now_ms
+    pair.until(lambda: set(pair.owners().values()) <= {"alpha", "beta"}, 1000)
+    pair.run(4000)
+    assert pair.owners() == at_home(pair.groups)
+    # The forced release: addresses first, then units right to left.
+    assert released(pair, "alpha", healed_ms) == ["drop 10.0.0.2", "stop ftp.service"]
+    assert released(pair, "beta", healed_ms) == ["drop 10.0.0.1", "stop db.service", "stop web.service"]
+    assert "announce 10.0.0.2" in pair.jobs(pair.beta, healed_ms)
+    dropped_ms = pair.job_ms(pair.beta, "drop 10.0.0.1", healed_ms)
+    assert dropped_ms - healed_ms <= 2 * 200 + 10
+    assert pair.job_ms(pair.alpha, "announce 10.0.0.1", healed_ms) > dropped_ms
+
+
+def test_a_node_that_is_not_heard_gives_way_before_its_deadline() -> None:
+    pair = Pair().started()
+    cut_ms = pair.now_ms
+    pair.cut_from("alpha")  # alpha hears beta; beta does not hear alpha
+    pair.until(lambda: pair.owners()[SHOP_KEY] == "beta", 4000)
+    pair.run(3000)
+    assert pair.job_ms(pair.alpha, "drop 10.0.0.1", cut_ms) < pair.job_ms(pair.beta, "start 10.0.0.1", cut_ms)
+    assert pair.jobs(pair.alpha, cut_ms)[0] == "drop 10.0.0.1"
+    assert "start 10.0.0.2" not in pair.jobs(pair.alpha, cut_ms)
+    healed_ms = pair.now_ms
+    pair.heal()
+    pair.run(4000)
+    assert pair.owners() == all_on("beta")
+    assert pair.jobs(pair.beta, healed_ms) in ([], ["announce 10.0.0.1"])
+
+
+def test_a_short_cut_changes_nothing() -> None:
+    pair = Pair().started()
+    cut_ms = pair.now_ms
+    pair.cut()
+    pair.run(1200)
+    pair.heal()
+    pair.run(3000)
+    assert pair.owners() == at_home(pair.groups)
+    assert pair.jobs(pair.alpha, cut_ms) == pair.jobs(pair.beta, cut_ms) == []
+
+
+def test_nodes_that_booted_apart_agree_when_they_first_meet() -> None:
+    pair = Pair()
+    pair.twice_allowed = True
+    pair.cut()
+    pair.alpha.start_daemon()
+    pair.run(1000)
+    pair.beta.start_daemon()
+    pair.until(lambda: set(pair.owners().values()) == {"alpha+beta"}, 13_000)
+    pair.heal()
+    pair.until(lambda: set(pair.owners().values()) <= {"alpha", "beta"}, 1000)
+    met_ms = pair.now_ms
+    pair.run(4000)
+    assert pair.jobs(pair.alpha, met_ms + 500) == pair.jobs(pair.beta, met_ms + 500) == []
+    assert all(owner in ("alpha", "beta") for owner in pair.owners().values())
+
+
+def test_a_restart_during_the_cut_is_no_way_round_the_conflict() -> None:
+    pair = Pair().started()
+    pair.twice_allowed = True
+    pair.cut()
+    pair.until(lambda: set(pair.owners().values()) == {"alpha+beta"}, 4000)
+    pair.beta.kill_daemon()
+    pair.run(300)
+    pair.beta.start_daemon()
+    pair.run(600)
+    pair.heal()
+    pair.until(lambda: set(pair.owners().values()) <= {"alpha", "beta"}, 2000)
+    pair.run(4000)
+    assert all(owner in ("alpha", "beta") for owner in pair.owners().values())
+    assert [g.owner for g in pair.view(pair.alpha).groups] == [g.owner for g in pair.view(pair.beta).groups]

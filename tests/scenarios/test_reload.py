@@ -1,0 +1,140 @@
+"""A new configuration in a running pair."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hbd.config.model import AutoFailback, Bcast, GroupSpec
+from hbd.core.events import Reload
+from tests.scenarios.pair import (
+    FILES,
+    FILES_KEY,
+    GROUPS,
+    SHOP,
+    TIMING,
+    Pair,
+    address,
+    all_on,
+    at_home,
+    group,
+    reconfigured,
+    unit,
+)
+
+
+def reload_both(pair: Pair, groups: tuple[GroupSpec, ...]) -> None:
+    for node in (pair.alpha, pair.beta):
+        assert pair.ask(node, Reload(reconfigured(node, groups))).refused is None
+    pair.groups = groups
+
+
+def test_an_added_resource_is_started_and_the_others_are_not_touched() -> None:
+    pair = Pair().started()
+    asked_ms = pair.now_ms
+    bigger = group("alpha", address("10.0.0.1"), unit("web"), unit("db"), unit("mail"))
+    reload_both(pair, (bigger, FILES))
+    pair.until(lambda: pair.owners() == at_home(pair.groups), 1000)
+    assert pair.jobs(pair.alpha, asked_ms) == ["start mail.service"]
+    assert pair.jobs(pair.beta, asked_ms) == []
+
+
+def test_a_removed_resource_is_stopped_and_the_others_are_not_touched() -> None:
+    pair = Pair().started()
+    asked_ms = pair.now_ms
+    reload_both(pair, (group("alpha", address("10.0.0.1"), unit("db")), FILES))
+    pair.until(lambda: "web.service" not in pair.alpha.running, 1000)
+    pair.run(2000)
+    assert pair.jobs(pair.alpha, asked_ms) == ["stop web.service"]
+    assert pair.owners() == at_home(pair.groups)
+
+
+def test_an_added_group_starts_at_its_home_node_and_a_removed_one_is_released() -> None:
+    pair = Pair().started()
+    asked_ms = pair.now_ms
+    reload_both(pair, (SHOP, group("beta", unit("print"))))
+    pair.until(lambda: pair.owners() == at_home(pair.groups) and "ftp.service" not in pair.beta.running, 2000)
+    pair.run(2000)
+    assert pair.jobs(pair.alpha, asked_ms) == []
+    assert sorted(pair.jobs(pair.beta, asked_ms)) == [
+        "start print.service", "stop 10.0.0.2", "stop ftp.service"
+    ]  # fmt: skip
+
+
+def test_while_the_nodes_have_different_haresources_nothing_new_is_started_and_what_runs_goes_on() -> None:
+    pair = Pair().started()
+    asked_ms = pair.now_ms
+    more = (*GROUPS, group("alpha", unit("print")))
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more)))
+    pair.run(5000)
+    assert pair.jobs(pair.alpha, asked_ms) == pair.jobs(pair.beta, asked_ms) == []
+    assert pair.logged(pair.alpha, "haresources on beta means other resources than here")
+    pair.ask(pair.beta, Reload(reconfigured(pair.beta, more)))
+    pair.until(lambda: "print.service" in pair.alpha.running, 1000)
+    assert pair.logged(pair.beta, "haresources on alpha means the same as here again")
+
+
+def test_with_different_haresources_only_what_the_dead_peer_is_known_to_have_held_is_taken() -> None:
+    pair = Pair().started()
+    more = (*GROUPS, group("alpha", unit("print")))
+    pair.ask(pair.beta, Reload(reconfigured(pair.beta, more)))
+    pair.run(1000)
+    died_ms = pair.now_ms
+    pair.alpha.power_off()
+    pair.until(lambda: pair.owners() == all_on("beta"), 3000)
+    pair.run(5000)
+    assert "start print.service" not in pair.jobs(pair.beta, died_ms)
+
+
+def test_a_group_that_moves_home_is_released_first_and_started_there() -> None:
+    pair = Pair().started()
+    asked_ms = pair.now_ms
+    reload_both(pair, (SHOP, group("alpha", address("10.0.0.2"), unit("ftp"))))
+    pair.until(lambda: pair.owners()[FILES_KEY] == "alpha", 3000)
+    assert pair.jobs(pair.beta, asked_ms) == ["stop ftp.service", "stop 10.0.0.2"]
+    assert pair.twice == []
+
+
+def test_new_timings_hold_at_once() -> None:
+    pair = Pair().started()
+    quick = replace(TIMING, keepalive_ms=100, warntime_ms=300, deadtime_ms=600)
+    for node in (pair.alpha, pair.beta):
+        node.config = replace(node.config, timing=quick)
+        pair.ask(node, Reload(node.config))
+    pair.run(1000)
+    died_ms = pair.now_ms
+    pair.alpha.power_off()
+    pair.until(lambda: pair.owners() == all_on("beta"), 1000)
+    assert pair.logged(pair.beta, "node alpha: is dead") - died_ms <= 600
+
+
+def test_auto_failback_changed_to_on_gives_back_what_the_home_node_lost() -> None:
+    pair = Pair().started()
+    pair.alpha.power_off()
+    pair.until(lambda: pair.owners() == all_on("beta"), 3000)
+    pair.alpha.power_on()
+    pair.run(3000)
+    assert pair.owners() == all_on("beta")
+    for node in (pair.alpha, pair.beta):
+        node.config = replace(node.config, auto_failback=AutoFailback.ON)
+        pair.ask(node, Reload(node.config))
+    pair.until(lambda: pair.owners() == at_home(GROUPS), 2000)
+
+
+def test_other_nodes_need_a_restart_and_everything_stays_as_it_was() -> None:
+    pair = Pair().started()
+    other = replace(pair.alpha.config, nodes=("alpha", "beta", "gamma"))
+    answer = pair.ask(pair.alpha, Reload(other))
+    assert answer.refused == "other nodes in ha.cf take effect only when hbd is restarted"
+    pair.run(3000)
+    assert pair.owners() == at_home(GROUPS)
+
+
+def test_an_added_link_is_opened_and_a_removed_one_is_closed() -> None:
+    pair = Pair().started()
+    more = replace(pair.alpha.config, media=(*pair.alpha.config.media, Bcast("eth1", 694)))
+    pair.ask(pair.alpha, Reload(more))
+    pair.run(100)
+    assert pair.logged(pair.alpha, "UDP Broadcast heartbeat started on port 694 (694) interface eth1")
+    assert [link.name for link in pair.view(pair.alpha).links] == ["eth0", "eth1"]
+    pair.ask(pair.alpha, Reload(replace(more, media=more.media[:1])))
+    assert [link.name for link in pair.view(pair.alpha).links] == ["eth0"]

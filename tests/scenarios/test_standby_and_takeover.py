@@ -1,0 +1,196 @@
+"""What an operator can move, what is refused and with which words, and what happens without an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from hbd.config.model import AutoFailback
+from hbd.core.events import Reload, Scope
+from hbd.core.report import Entry, Posture
+from tests.scenarios.pair import (
+    FILES_KEY,
+    GROUPS,
+    SHOP_KEY,
+    Pair,
+    all_on,
+    at_home,
+    group,
+    reconfigured,
+    unit,
+)
+from tests.scenarios.puppet import Puppet
+
+RUNS = Entry(Posture.RUNNING, epoch=1)
+BOTH_ON_BETA = all_on("beta")
+
+
+@pytest.mark.parametrize(
+    ("scope", "then"),
+    [
+        (Scope.ALL, {SHOP_KEY: "beta", FILES_KEY: "beta"}),
+        (Scope.LOCAL, {SHOP_KEY: "beta", FILES_KEY: "alpha"}),
+        (Scope.FOREIGN, {SHOP_KEY: "alpha", FILES_KEY: "beta"}),
+        (Scope.FAILBACK, {SHOP_KEY: "alpha", FILES_KEY: "beta"}),
+    ],
+)
+def test_standby_hands_over_what_the_scope_means_at_this_node(scope: Scope, then: dict[str, str]) -> None:
+    pair = Pair()
+    pair.alpha.start_daemon()
+    pair.until(lambda: pair.owners() == all_on("alpha"), 11_000)
+    pair.beta.start_daemon()
+    pair.run(2000)
+    answer = pair.standby(pair.alpha, scope)
+    assert answer.refused is None
+    assert answer.transition == pair.view(pair.alpha).transition == 1
+    pair.until(lambda: pair.owners() == then, 1000)
+    pair.run(1000)
+    assert pair.view(pair.alpha).last_finished == (1, "done")
+    assert pair.view(pair.alpha).transition == 0
+
+
+@pytest.mark.parametrize(
+    ("scope", "then"),
+    [
+        (Scope.ALL, {SHOP_KEY: "beta", FILES_KEY: "beta"}),
+        (Scope.LOCAL, {SHOP_KEY: "alpha", FILES_KEY: "beta"}),
+        (Scope.FOREIGN, {SHOP_KEY: "beta", FILES_KEY: "alpha"}),
+    ],
+)
+def test_takeover_fetches_what_the_scope_means_at_the_node_that_asks(
+    scope: Scope, then: dict[str, str]
+) -> None:
+    pair = Pair()
+    pair.alpha.start_daemon()
+    pair.until(lambda: pair.owners() == all_on("alpha"), 11_000)
+    pair.beta.start_daemon()
+    pair.run(2000)
+    answer = pair.takeover(pair.beta, scope)
+    assert answer.transition == 1
+    pair.until(lambda: pair.owners() == then, 1000)
+    pair.run(1000)
+    assert pair.view(pair.beta).last_finished == (1, "done")
+
+
+def test_an_address_is_never_on_both_nodes_while_a_group_moves_and_the_taker_starts_last() -> None:
+    pair = Pair().started()
+    asked_ms = pair.now_ms
+    pair.standby(pair.alpha)
+    pair.until(lambda: pair.owners() == BOTH_ON_BETA, 1000)
+    assert pair.twice == []
+    off_ms = pair.job_ms(pair.alpha, "stop 10.0.0.1", asked_ms)
+    assert off_ms < pair.job_ms(pair.beta, "start 10.0.0.1", asked_ms)
+
+
+def test_what_an_operator_moved_is_not_failed_back() -> None:
+    pair = Pair(AutoFailback.ON).started()
+    pair.standby(pair.alpha)
+    pair.until(lambda: pair.owners() == BOTH_ON_BETA, 1000)
+    pair.run(10_000)
+    assert pair.owners() == BOTH_ON_BETA
+    pair.takeover(pair.alpha, Scope.LOCAL)
+    pair.until(lambda: pair.owners() == at_home(GROUPS), 1000)
+
+
+def test_standby_without_anything_to_give_is_done_at_once() -> None:
+    pair = Pair().started()
+    pair.standby(pair.alpha)
+    pair.until(lambda: pair.owners() == BOTH_ON_BETA, 1000)
+    pair.run(1000)
+    assert pair.standby(pair.alpha).transition == 0
+
+
+def test_standby_is_refused_before_communication_is_up() -> None:
+    pair = Pair()
+    pair.alpha.start_daemon()
+    pair.run(100)
+    assert pair.standby(pair.alpha).refused == "communication with the other node is not up yet"
+
+
+def test_standby_is_refused_without_another_node() -> None:
+    pair = Pair().started()
+    pair.beta.power_off()
+    pair.until(lambda: pair.owners() == all_on("alpha"), 3000)
+    assert pair.standby(pair.alpha).refused == "no other node is active"
+
+
+def test_standby_is_refused_with_auto_failback_legacy() -> None:
+    pair = Pair(AutoFailback.LEGACY).started()
+    text = "standby and takeover need auto_failback on or off in ha.cf; it is legacy here"
+    assert pair.standby(pair.alpha).refused == text
+    assert pair.takeover(pair.alpha).refused == text
+
+
+def test_a_second_standby_is_refused_while_the_first_runs() -> None:
+    pair = Pair().started()
+    pair.alpha.troubles.slow["db.service"] = 1000
+    pair.standby(pair.alpha)
+    pair.run(300)
+    assert pair.standby(pair.alpha).refused == "resources in transition 1"
+    assert pair.standby(pair.beta).refused == "resources are in flux"
+
+
+def test_standby_is_refused_while_haresources_differ() -> None:
+    pair = Pair().started()
+    extended = (*GROUPS, group("beta", unit("print")))
+    assert pair.ask(pair.beta, Reload(reconfigured(pair.beta, extended))).refused is None
+    pair.run(1000)
+    assert pair.standby(pair.alpha).refused == "haresources differs between this node and beta"
+
+
+def test_without_an_answer_in_ten_seconds_standby_is_cancelled_and_nothing_was_stopped() -> None:
+    pair = Pair()
+    beta = Puppet(pair, "beta")
+    pair.alpha.start_daemon()
+    beta.lives(st="active", report=beta.obliging(active=True, settled=True, groups={FILES_KEY: RUNS}))
+    pair.until(lambda: pair.owners()[SHOP_KEY] == "alpha", 2000)
+    pair.run(1000)
+    asked_ms = pair.now_ms
+    assert pair.standby(pair.alpha).transition == 1
+    pair.run(9_900)
+    assert pair.view(pair.alpha).transition == 1
+    pair.run(300)
+    assert pair.view(pair.alpha).last_finished == (1, "cancelled")
+    assert pair.jobs(pair.alpha, asked_ms) == []
+    assert pair.logged(pair.alpha, "No reply to standby request.  Standby request cancelled.")
+    assert pair.owners()[SHOP_KEY] == "alpha"
+
+
+def test_the_taker_dying_in_the_middle_gives_the_group_back_to_its_holder() -> None:
+    pair = Pair().started()
+    pair.alpha.troubles.slow["10.0.0.1"] = 1000
+    pair.standby(pair.alpha)
+    pair.run(500)
+    pair.beta.power_off()
+    pair.until(lambda: pair.owners() == all_on("alpha"), 6000)
+    pair.run(1000)
+    number, result = pair.view(pair.alpha).last_finished
+    assert (number, result) in ((1, "cancelled"), (1, "failed"))
+
+
+def test_the_giver_dying_in_the_middle_leaves_the_group_to_the_taker() -> None:
+    pair = Pair().started()
+    pair.alpha.troubles.slow["10.0.0.1"] = 1000
+    pair.standby(pair.alpha)
+    pair.run(500)
+    pair.alpha.power_off()
+    pair.until(lambda: pair.owners() == BOTH_ON_BETA, 3500)
+
+
+def test_a_taker_that_fails_to_start_gives_the_group_back_and_the_transition_failed() -> None:
+    pair = Pair().started()
+    pair.beta.troubles.start_fails.add("web.service")
+    pair.standby(pair.alpha)
+    pair.run(4000)
+    assert pair.owners() == at_home(GROUPS)
+    assert pair.view(pair.alpha).last_finished == (1, "failed")
+    assert pair.standby(pair.alpha).refused == "beta could not start 10.0.0.1; see its journal"
+
+
+def test_takeover_of_what_could_not_be_started_here_tries_again() -> None:
+    pair = Pair().started()
+    pair.beta.troubles.start_fails.add("web.service")
+    pair.standby(pair.alpha)
+    pair.run(4000)
+    pair.beta.troubles.start_fails.clear()
+    assert pair.takeover(pair.beta, Scope.FOREIGN).refused is None
+    pair.until(lambda: pair.owners() == BOTH_ON_BETA, 2000)
