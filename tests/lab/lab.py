@@ -93,6 +93,7 @@ class Lab:
     def __enter__(self) -> Self:
         base = rootfs.base(say=print)
         self._take_lock()
+        self._refuse_a_kept_one()
         try:
             self._clear()
             self._place.mkdir(parents=True)
@@ -141,7 +142,6 @@ class Lab:
         """Take the power from everything, and remove every trace."""
         if self._lock is None:
             self._take_lock()
-        self._force = True
         self._clear()
         self._release_lock()
 
@@ -194,14 +194,18 @@ class Lab:
         if not any(_RUN.iterdir()):
             _RUN.rmdir()
 
-    def _clear(self) -> None:
-        """Remove what there is of a lab of this name, in whatever state it is."""
+    def _refuse_a_kept_one(self) -> None:
+        """Raise LabError, and leave it as it is, if a lab of this name was kept and may not be ended."""
         state = _State.load(self._place)
         if state is not None and state.kept and not self._force:
+            self._release_lock()
             raise LabError(
                 f"the lab named {self.name} was left running for a look round; "
                 "end it with `python -m tests.lab down`"
             )
+
+    def _clear(self) -> None:
+        """Remove what there is of a lab of this name, in whatever state it is."""
         cgroup = Cgroup(f"hbd-lab.{self.name}")
         cgroup.kill()
         cgroup.remove()

@@ -145,7 +145,12 @@ def hbd_layer(checkout: Path, wheels: Path, lowers: Sequence[Path]) -> Path:
 
 
 def wheels(checkout: Path, say: Say = lambda text: None) -> Path:
-    """The locked Python packages `./install` needs: the checkout's wheels/, or made once into the cache."""
+    """The locked Python packages `./install` needs.
+
+    HBD_WHEELS, as ./test and ./demo set it; the checkout's wheels/; or made once into the cache.
+    """
+    if "HBD_WHEELS" in os.environ:
+        return Path(os.environ["HBD_WHEELS"])
     if (checkout / "wheels").is_dir():
         return checkout / "wheels"
     locks = b"".join((checkout / "hbd" / name).read_bytes() for name in ("requirements.lock", "build.lock"))

@@ -341,6 +341,7 @@ def test_a_lab_left_running_is_used_by_hand_and_refused_to_others_until_ended() 
         assert by_hand("run", "linuxha2", "cat", "/sys/class/net/eth1/carrier").stdout == "0\n"
         with pytest.raises(LabError, match="left running"), Lab(name="kept"):
             pass
+        assert by_hand("run", "linuxha2", "hostname").stdout == "linuxha2\n"
     finally:
         assert by_hand("down").returncode == 0
     assert traces("kept") == []
