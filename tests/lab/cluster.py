@@ -11,6 +11,7 @@ All of it as an administrator would do and see it: files in /etc/ha.d,
 monotonic microseconds unless a name says otherwise.
 """
 
+import itertools
 import json
 import subprocess
 import sys
@@ -244,24 +245,27 @@ class Happening:
     """One thing a watcher saw: the address `up` or `gone`, or a `heartbeat`."""
 
     at_us: int
+    where: str
     what: str
 
 
 class Watch:
-    """What the kernel of a machine does, written down from outside; use it in a `with` block."""
+    """What machines' kernels do, written down from outside; use it in a `with` block."""
 
-    def __init__(self, lab: Lab, node: str, *words: str) -> None:
+    def __init__(self, *words: str) -> None:
         self._seen: list[Happening] = []
-        namespace = lab.network.namespace_path(node)
-        command = ["nsenter", f"--net={namespace}", sys.executable, "-S", str(_WATCHER), *words]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=CLEAN_ENV
+            [sys.executable, "-S", str(_WATCHER), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=CLEAN_ENV,
         )
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if not self._ready.wait(10):
-            raise LabError(f"no watcher on {node}")
+            raise LabError(f"the watcher does not begin: {words}")
 
     def __enter__(self) -> Self:
         return self
@@ -293,12 +297,12 @@ class Watch:
 
 def watch_address(lab: Lab, node: str, address: str = ADDRESS) -> Watch:
     """See the address come (`up`) and go (`gone`) in the machine's kernel."""
-    return Watch(lab, node, "address", address)
+    return Watch("address", address, _place(lab, node))
 
 
 def watch_heartbeats(lab: Lab, node: str, of: str) -> Watch:
     """See the heartbeats of `of` reach the machine `node`: each once, at its first copy on any link."""
-    return Watch(lab, node, "heartbeats", *SOURCES[of])
+    return Watch("heartbeats", _place(lab, node), *SOURCES[of])
 
 
 @contextmanager
@@ -311,21 +315,21 @@ def never_on_both(lab: Lab, address: str = ADDRESS) -> Iterator[None]:
     held = {name: holds(lab[name], address) for name in (ONE, TWO)}
     assert sorted(held.values()) == [False, True], f"one is to hold the address at first: {held}"
     with (
-        watch_address(lab, ONE, address) as first,
-        watch_address(lab, TWO, address) as second,
+        Watch("address", address, _place(lab, ONE), _place(lab, TWO)) as kernels,
         lab.observer.arp_probe(address) as arp,
     ):
         yield
         arp.wait_for_rounds_until(time.monotonic_ns() // 1000)
-        changes = sorted(
-            (each.at_us, name, each.what)
-            for name, watch in ((ONE, first), (TWO, second))
-            for each in watch.seen()
-        )
-        for at_us, name, what in changes:
-            held[name] = what == "up"
-            assert not all(held.values()), f"on both from {at_us} on: {changes}"
+        changes = kernels.seen()
+        for at_us, at_once in itertools.groupby(changes, lambda change: change.at_us):
+            for change in at_once:
+                held[change.where] = change.what == "up"
+            assert not all(held.values()), f"on both at {at_us}: {changes}"
         assert arp.dual_held() == []
+
+
+def _place(lab: Lab, node: str) -> str:
+    return f"{node}={lab.network.namespace_path(node)}"
 
 
 def _on_each(lab: Lab, nodes: tuple[str, ...], command: str) -> None:

@@ -1,14 +1,19 @@
-"""Runs in a machine's network namespace and writes down, as lines of JSON, what its kernel does.
+"""Looks at machines' kernels from outside and writes down, as lines of JSON, what they do.
 
-    watcher.py address ADDRESS       the address comes and goes, as netlink tells
-    watcher.py heartbeats ADDRESS…   heartbeats from these addresses arrive: `t=status` to
-                                     port 694, each once, when the first copy of it comes
+    watcher.py address ADDRESS MACHINE=NAMESPACE…
+        the address comes (`up`) and goes (`gone`) in these network namespaces, as netlink tells
+    watcher.py heartbeats MACHINE=NAMESPACE ADDRESS…
+        heartbeats from these addresses arrive there: `t=status` to port 694, each once,
+        when the first copy of it comes
 
-A process of the computer, not of the machine: it is neither frozen nor killed
+A process of the computer, not of a machine: it is neither frozen nor killed
 with it. Times are monotonic microseconds; a heartbeat's is the kernel's own.
 """
 
+import contextlib
+import ctypes
 import json
+import os
 import re
 import select
 import socket
@@ -32,8 +37,15 @@ def now_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-def write(record: object) -> None:
-    print(json.dumps(record), flush=True)
+def write(at_us: int, where: str, what: str) -> None:
+    print(json.dumps({"at_us": at_us, "where": where, "what": what}), flush=True)
+
+
+def enter(namespace: str) -> None:
+    """What this process opens from now on belongs to that network namespace."""
+    with open(namespace, "rb") as place:
+        if ctypes.CDLL(None, use_errno=True).setns(place.fileno(), 0) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
 
 
 def address_changes(message: bytes) -> Iterator[tuple[str, bytes]]:
@@ -50,29 +62,50 @@ def address_changes(message: bytes) -> Iterator[tuple[str, bytes]]:
         at += (length + 3) & ~3
 
 
-def watch_address(address: str) -> None:
+def watch_address(address: str, places: dict[str, str]) -> None:
+    """Changes that bear the same time happened in an order that is not known.
+
+    What netlink tells has no time of its own. But it is there to be read as soon
+    as the kernel made the change: so when nothing is left to read in any
+    namespace, what was read until then is how things are at that moment.
+    """
     wanted = socket.inet_aton(address)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
+    # Or hbd, which is of real-time priority, would keep us from reading for many milliseconds.
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(90))
+    kernels = {}
+    for name, namespace in places.items():
+        enter(namespace)
+        kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         kernel.bind((0, _RTMGRP_IPV4_IFADDR))
-        write({"at_us": now_us(), "what": "watching"})
-        while True:
-            message = kernel.recv(1 << 16)
-            at_us = now_us()
-            for what, changed in address_changes(message):
-                if changed == wanted:
-                    write({"at_us": at_us, "what": what})
+        kernels[kernel] = name
+    write(now_us(), "", "watching")
+    while True:
+        select.select(kernels, [], [])
+        seen: list[tuple[str, str]] = []
+        while ready := select.select(kernels, [], [], 0)[0]:
+            for kernel in ready:
+                changes = address_changes(kernel.recv(1 << 16))
+                seen += [(kernels[kernel], what) for what, changed in changes if changed == wanted]
+        at_us = now_us()
+        for where, what in seen:
+            write(at_us, where, what)
 
 
-def watch_heartbeats(sources: list[str]) -> None:
+def watch_heartbeats(where: str, namespace: str, sources: list[str]) -> None:
     wanted = {socket.inet_aton(source) for source in sources}
     known: set[tuple[bytes, ...]] = set()
+    enter(namespace)
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETHERTYPE_IP)) as wire:
         wire.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        write({"at_us": now_us(), "what": "watching"})
+        write(now_us(), "", "watching")
         while True:
-            select.select([wire], [], [])
-            packet, extra, _, where = wire.recvmsg(1 << 16, 128)
-            if where[2] == _PACKET_OUTGOING or packet[9] != socket.IPPROTO_UDP or packet[12:16] not in wanted:
+            packet, extra, _, sender = wire.recvmsg(1 << 16, 128)
+            if (
+                sender[2] == _PACKET_OUTGOING
+                or packet[9] != socket.IPPROTO_UDP
+                or packet[12:16] not in wanted
+            ):
                 continue
             at = (packet[0] & 0x0F) * 4
             if struct.unpack_from("!H", packet, at + 2)[0] != _PORT or _STATUS not in packet:
@@ -83,15 +116,16 @@ def watch_heartbeats(sources: list[str]) -> None:
                 known.add(heartbeat)
                 seconds, nanoseconds = struct.unpack("@qq", extra[0][2][:16])
                 age_ns = time.time_ns() - (seconds * 10**9 + nanoseconds)
-                write({"at_us": (time.monotonic_ns() - age_ns) // 1000, "what": "heartbeat"})
+                write((time.monotonic_ns() - age_ns) // 1000, where, "heartbeat")
 
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["address", address]:
-            watch_address(address)
-        case ["heartbeats", *sources]:
-            watch_heartbeats(sources)
+        case ["address", address, *places]:
+            watch_address(address, dict(place.split("=", 1) for place in places))
+        case ["heartbeats", place, *sources]:
+            where, _, namespace = place.partition("=")
+            watch_heartbeats(where, namespace, sources)
         case _:
             sys.exit(__doc__)
 
