@@ -49,8 +49,9 @@ def be_realtime(priority: int | None) -> list[str]:
 
 
 def be_ordinary() -> None:
-    """`realtime off`: give back the niceness that the unit lends for the start."""
-    os.setpriority(os.PRIO_PROCESS, 0, 0)
+    """`realtime off`: give back the priority that the unit lends for the start."""
+    # With the flag that the unit has set: to take that away would need a privilege.
+    os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 def quiet_collector() -> None:

@@ -40,6 +40,9 @@ class Peer:
     gone: bool = False
     """It said goodbye in this generation and holds nothing."""
     generation: int = 0
+    fresh_from: tuple[int, int] = (0, 0)
+    """(generation, seq) of our first message since we started or last woke: what does not echo that may have
+    waited in a queue while we stood still."""
     report: Report | None = None
     report_at: tuple[int, int] = (0, 0)
     """(generation, seq) of the status that carried `report`."""
@@ -73,7 +76,8 @@ class Peer:
         if report.groups is not None:
             self.last_held = tuple(sorted(name for name, entry in report.groups.items() if entry.claims))
             self._learn_unable(report)
-        self.gone = report.leaving and report.groups is not None and not self.last_held
+        holds_nothing = report.groups is not None and not self.last_held
+        self.gone = report.leaving and holds_nothing and report.echo >= self.fresh_from
         return True
 
     def _learn_unable(self, report: Report) -> None:
@@ -107,6 +111,18 @@ def may_hold(peer: Peer, group: str, digest: str, claim: tuple[int, int] | None)
     if peer.kind is not PeerKind.HBD or peer.report is None or peer.report.groups is None:
         return True
     if peer.report.digest != digest or peer.entry(group).claims:
+        return True
+    return claim is None or not echoed(peer, *claim)
+
+
+def objects(peer: Peer, group: str, claim: tuple[int, int] | None) -> bool:
+    """Whether the peer may stand against what ran here already (rule 6: what runs is kept).
+
+    As `may_hold`, but a different configuration of the peer does not count: it claims it or it does not.
+    """
+    if peer.dead or peer.gone:
+        return False
+    if peer.report is None or peer.report.groups is None or peer.entry(group).claims:
         return True
     return claim is None or not echoed(peer, *claim)
 

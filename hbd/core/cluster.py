@@ -59,6 +59,8 @@ from hbd.errors import Refused
 
 __all__ = ["Cluster", "Identity"]
 
+SOONEST_MS = 2
+"""No Tick is wanted sooner than this: a deadline that does not go away must not take the processor."""
 REOPEN_MS = 1000
 """A medium that cannot be opened is tried again so often."""
 FAREWELL_MS = 2000
@@ -129,11 +131,13 @@ class Cluster:
         times = [self._next_status_ms, *self._reopen_ms.values()]
         if self._farewell_ms is not None:
             times.append(self._farewell_ms + FAREWELL_MS)
-        for part in (self._membership, self._custody, self._talk):
-            deadline_ms = part.deadline_ms()
+        peer = self._membership.peer
+        talk_ms = self._talk.deadline_ms() if peer is not None and peer.speaks_classic else None
+        for deadline_ms in (self._membership.deadline_ms(), self._custody.deadline_ms(), talk_ms):
             if deadline_ms is not None:
                 times.append(deadline_ms)
-        return min(times)
+        # What is due now was looked at in this step, or comes up again in the next.
+        return max(min(times), self._desk.now.ms + SOONEST_MS)
 
     def view(self) -> ClusterView:
         """The whole picture, for everybody who shows it."""
@@ -159,6 +163,8 @@ class Cluster:
         peer = self._membership.peer
         silent_ms = self._membership.silence_of_ours_ms(self._last_ms)
         self._desk.log(Level.WARN, Kind.ABSENCE, f"this node did not run for {gap_ms} ms")
+        if peer is not None and peer.dead and gap_ms > self.restart_patience_ms:
+            self._membership.exhume(peer)
         if peer is None or peer.dead or peer.gone or silent_ms <= self.patience_ms:
             return False
         if self._custody.may_run_anything:
@@ -357,6 +363,8 @@ class Cluster:
             raise Refused("communication with the other node is not up yet")
 
     def _reload(self, config: Config) -> None:
+        if self._custody.probing:
+            raise Refused("hbd is still finding out what runs here; reload again in a moment")
         if config.nodes != self._config.nodes or config.local_node != self._config.local_node:
             raise Refused("other nodes in ha.cf take effect only when hbd is restarted")
         for medium in self._config.media:

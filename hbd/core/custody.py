@@ -115,9 +115,10 @@ class Custody:
     def deadline_ms(self) -> int | None:
         """When something is due without any event."""
         times = [d for group in self.groups.values() if (d := group.deadline_ms()) is not None]
-        for exchange in self._exchanges.values():
-            if exchange.stage in (Stage.OFFERED, Stage.CEDED) or exchange.asking:
-                times.append(exchange.since_ms + REPLY_MS)
+        if self.transition is not None:
+            for exchange in self._exchanges.values():
+                if exchange.stage in (Stage.OFFERED, Stage.CEDED) or exchange.asking:
+                    times.append(exchange.since_ms + REPLY_MS)
         return min(times, default=None)
 
     def entries(self, peer: Peer | None) -> dict[str, Entry]:
@@ -305,19 +306,28 @@ class Custody:
     def _clear(self, group: Group, peer: Peer | None) -> bool:
         if peer is not None and peer.speaks_classic:
             return self._talk.lets(group.spec)
-        return peer is None or not claims.may_hold(peer, group.key, self.digest, group.claimed_at)
+        if peer is None:
+            return True
+        if group.provisional or group.resuming:
+            return not claims.objects(peer, group.key, group.claimed_at)
+        return not claims.may_hold(peer, group.key, self.digest, group.claimed_at)
 
     def _decide(self, group: Group, peer: Peer | None, active: bool, leaving: bool) -> None:
+        exchange = self._exchanges[group.key]
         if group.claims and peer is not None and self._in_conflict(group, peer):
+            if exchange.stage is Stage.OFFERED:
+                exchange.withdraw()
             return
         if leaving or group.changing:
+            exchange.asking = False
+            if exchange.stage is Stage.OFFERED:
+                exchange.withdraw()
             self._emit(group.release("hbd is being stopped" if leaving else "no longer configured", leaving))
             return
         if peer is not None and peer.speaks_classic and self._yields_to_classic(group, peer):
             return
         if group.provisional and active and self._knows(peer) and self._clear(group, peer):
             self._emit(group.confirm())
-        exchange = self._exchanges[group.key]
         self._follow_exchange(group, exchange, peer)
         self._answer_ask(group, exchange, peer)
         if group.phase is Phase.IDLE and active and exchange.stage is Stage.NONE:
@@ -537,6 +547,7 @@ class Custody:
         if group is None or exchange is None or peer is None:
             return "cancelled"
         if peer.speaks_classic:
+            exchange.asking = False
             return self._result_classic(transition, group)
         theirs = peer.entry(name)
         if transition.inbound:
@@ -626,9 +637,8 @@ class Custody:
                     self._lost.pop(group.key, None)
                     text = f"group {group.name} is released: {group.reason}"
                     self._desk.info(Kind.GROUP_RELEASED, text, group=group.name)
-                case StartFailed(reason):
+                case StartFailed():
                     self._exchanges[group.key].withdraw()
-                    group.reason = reason
 
     def _emit(self, effects: Iterable[object]) -> None:
         for effect in effects:

@@ -136,6 +136,8 @@ class Group:
         self.reason = ""
         self.claimed_at: tuple[int, int] | None = None
         """(generation, seq) of our first report that carried the present claim."""
+        self.resuming = False
+        """What is to be started ran under this claim before: an absence or somebody's hand took it away."""
         self.changing = False
         """The configuration no longer wants it: once idle it is forgotten."""
         self._limits = limits
@@ -224,6 +226,8 @@ class Group:
         assert self.phase is Phase.IDLE
         self.phase, self.epoch, self.failback, self.pinned = Phase.CLAIMED, epoch, failback, pinned
         self.claimed_at, self.reason = None, reason
+        self.resuming = False
+        self._retries, self._retry_ms = 0, None
 
     def retract(self, reason: str) -> None:
         """Give up a claim under which nothing was started."""
@@ -279,6 +283,7 @@ class Group:
     def confirm(self) -> list[Effect]:
         """The peer does not object: it is ours, and muted addresses come back."""
         self.provisional = self.muted = False
+        self.resuming = True
         if self.phase is Phase.STARTED and not self.is_whole:
             self.phase = Phase.STARTING
         return self._watch_members() if self.phase is Phase.STARTED else []
@@ -304,6 +309,7 @@ class Group:
             members.append(member)
         gone = [m for m in known.values() if m.state is not MemberState.STOPPED or m is self._job_member]
         self._retired += gone
+        self.resuming = False
         self.members, self.spec, self._limits = members, spec, limits
         if self.phase is Phase.STARTED and not self.is_whole:
             self.phase = Phase.STARTING
@@ -327,7 +333,7 @@ class Group:
         for member in self.members:
             if member.spec == resource:
                 member.state = MemberState.STOPPED
-        self.phase = Phase.STARTING
+        self.phase, self.resuming = Phase.STARTING, True
         return True
 
     # ------------------------------------------------------------ jobs
@@ -394,7 +400,8 @@ class Group:
 
     def _idle(self) -> list[Effect]:
         self.phase, self.provisional, self.muted, self.claimed_at = Phase.IDLE, False, False, None
-        self._leaving = False
+        self._leaving = self.resuming = False
+        self._retries, self._retry_ms = 0, None
         effects: list[Effect] = [Unwatch(member.spec) for member in self.members if member.watched]
         for member in self.members:
             member.watched = False

@@ -4,8 +4,8 @@ A node lives by its *status* messages only; any kept message keeps the link aliv
 (heartbeat 3.0.6, process_status_message). How long its silence may last is what the node itself
 advertised (`dt`); until communication is up, initdead holds for everybody.
 
-Time in which *we* did not run is no silence of theirs: `excuse` moves the deadlines, by at most one
-deadtime for one silence, since a node that is always late is itself the sick one.
+Time in which *we* did not run is no silence of theirs: `excuse` forgives it whole, however long it was. But
+only until one deadtime was forgiven in one silence: a node that is always late is itself the sick one.
 """
 
 from __future__ import annotations
@@ -97,11 +97,16 @@ class Liveness:
     def excuse(self, lateness_ms: int) -> None:
         """We did not run for so long: that is not the others' silence."""
         for state in self._nodes.values():
-            allowance_ms = min(lateness_ms, self._deadtime_ms - state.excused_ms)
-            state.heard_ms += allowance_ms
-            state.excused_ms += allowance_ms
+            if state.excused_ms < self._deadtime_ms:
+                state.heard_ms += lateness_ms
+                state.excused_ms += lateness_ms
         for link in self._links.values():
-            link.heard_ms += min(lateness_ms, self._deadtime_ms)
+            link.heard_ms += lateness_ms
+
+    def exhume(self, now_ms: int, node: str) -> None:
+        """Nobody knows any more whether this node is dead: its silence begins anew."""
+        state = self._nodes[node]
+        state.dead, state.heard_ms, state.excused_ms = False, now_ms, 0
 
     def expire(self, now_ms: int) -> list[NodeDead | LinkDead]:
         """Who is dead by now; each is told once."""

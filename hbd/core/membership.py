@@ -18,7 +18,7 @@ from hbd.core.claims import Peer, PeerKind
 from hbd.core.desk import Desk
 from hbd.core.effects import Kind, Level, PeerRecord, StoreGeneration, StorePeers, Transmit
 from hbd.core.liveness import LinkDead, Liveness, NodeDead
-from hbd.core.message import BadField, Message
+from hbd.core.message import UINT32_MAX, BadField, Message
 from hbd.core.sequence import GapClosed, GapSeen, TooManyLost
 from hbd.errors import WireError
 
@@ -79,7 +79,7 @@ class Membership:
         self._config, self._desk, self._identity = config, desk, identity
         self.channel = Channel(config, identity.name, identity.uuid, identity.generation, rng)
         self.channel.remember(identity.peers)
-        self.peers = {name: Peer(name) for name in config.peers}
+        self.peers = {name: Peer(name, fresh_from=(identity.generation, 1)) for name in config.peers}
         self.status = "init"
         self.node_status = dict.fromkeys(config.peers, "init")
         timing = config.timing
@@ -134,7 +134,7 @@ class Membership:
 
     def deadline_ms(self) -> int | None:
         times = [self._liveness.deadline_ms(), self.channel.next_request_ms()]
-        if self._asked_ms is not None and not self._answered:
+        if self.status == "up" and self._asked_ms is not None and not self._answered:
             times.append(self._asked_ms + REQNODES_MS)
         return min((t for t in times if t is not None), default=None)
 
@@ -202,6 +202,14 @@ class Membership:
     def excuse(self, lateness_ms: int) -> None:
         """We did not run: no silence of theirs."""
         self._liveness.excuse(lateness_ms)
+        self._hearing_since_ms = self._desk.now.ms
+        for peer in self.peers.values():
+            peer.fresh_from = (self.channel.generation, self.channel.seq + 1)
+
+    def exhume(self, peer: Peer) -> None:
+        """We stood still for so long that a dead peer may have come back and taken over."""
+        peer.dead = False
+        self._liveness.exhume(self._desk.now.ms, peer.name)
 
     def expire(self) -> list[Fact]:
         """Who is dead by now, and what is to be asked for again."""
@@ -217,7 +225,10 @@ class Membership:
                     facts.append(self._bury(self.peers[node]))
         next_ms = self.channel.next_request_ms()
         if next_ms is not None and next_ms <= now.ms:
-            for peer in self.live:
+            for peer in self.peers.values():
+                if not peer.alive:
+                    self.channel.forget(peer.name, entirely=False)
+                    continue
                 for datagram in self.channel.ask_again(now, peer.name):
                     self._desk.emit(Transmit(datagram))
         return facts
@@ -303,14 +314,21 @@ class Membership:
             self._echoed_ms = self._sent_ms[seq]
         if report.known_generation > self.channel.generation:
             self._jump(peer, report.known_generation + 1)
+        elif generation == self.channel.generation and seq > self.channel.seq:
+            # It heard more of this generation than we have said: a former life of ours had the same number,
+            # and what it echoes of that life must prove nothing in this one.
+            self._jump(peer, generation + 1)
         return [Reported(peer, first=not known and report.groups is not None)]
 
     def _jump(self, peer: Peer, generation: int) -> None:
         """The peer knew a later life of ours, and believes nothing that an earlier one says (rule 18)."""
+        if generation > UINT32_MAX:
+            return  # No life of ours ever had such a number, and none could follow it.
         self._desk.warn(
             Kind.REPLAY, f"{peer.name} knows a later generation of this node: going on as {generation}"
         )
         self.channel.restart(generation)
+        peer.fresh_from = (generation, 1)
         self._sent_ms.clear()
         self._echoed_ms = None
         self.generation_jumped = True

@@ -48,7 +48,7 @@ def plan(rng: Random, deadtime_ms: int, fault_phase_ms: int) -> list[Planned]:
     faults = []
     for _ in range(rng.randint(1, 4)):
         fault = rng.choice(list(Fault))
-        for_ms = rng.randint(50, 3 * deadtime_ms)
-        at_ms = rng.randint(0, max(1, fault_phase_ms - for_ms))
-        faults.append(Planned(at_ms, fault, rng.randrange(2), min(for_ms, fault_phase_ms - at_ms)))
+        for_ms = rng.randint(50, rng.choice((1, 2, 3, 3, 9)) * deadtime_ms)
+        at_ms = rng.randint(0, max(1, fault_phase_ms - 2 * for_ms // 3))
+        faults.append(Planned(at_ms, fault, rng.randrange(2), for_ms))
     return sorted(faults, key=lambda planned: planned.at_ms)

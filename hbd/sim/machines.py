@@ -167,9 +167,13 @@ class Machine:
         self.frozen = True
 
     def thaw(self) -> None:
-        """Wake: what is queued is handled in the order in which it came."""
+        """Wake: what is queued comes in its order, unless the queue was lost; the timer may come first."""
         self.frozen = False
         queued, self._inbox = self._inbox, []
+        if self.world.chance(0.2):
+            queued = [event for event in queued if not isinstance(event, DatagramReceived)]
+        if self.world.chance(0.5):
+            self.post(Tick())
         for event in queued:
             self.post(event)
         if self.core is not None:

@@ -134,16 +134,22 @@ class World:
 
             def arrive(copy: bytes = copy) -> None:
                 if receiver.powered:
-                    self._note_delivery(sender.number - 1)
+                    if copy == payload:
+                        self._note_delivery(sender.number - 1)
                     receiver.receive(copy)
 
             self.at(delay_ms, arrive)
 
     def _note_delivery(self, direction: int) -> None:
         gap_ms = self.now_ms - self._delivered_ms[direction]
-        if gap_ms > 2 * self.setting.keepalive_ms:
+        if gap_ms > self._hole_ms:
             self._gaps[direction].append((self._delivered_ms[direction], self.now_ms))
         self._delivered_ms[direction] = self.now_ms
+
+    @property
+    def _hole_ms(self) -> int:
+        """Silence that means at least one lost heartbeat."""
+        return 9 * self.setting.keepalive_ms // 5
 
     def changed(self, machine: Machine, resource: ResourceSpec) -> None:
         """The truth changed."""
@@ -261,7 +267,7 @@ class World:
         self.at(for_ms, lambda: self._revive(machine))
 
     def _set_back(self, machine: Machine, for_ms: int) -> None:
-        machine.generation = max(1, machine.generation - 5)
+        machine.generation -= self.draw(1, 5)  # 1: the next life has the number of the last.
         self._power(machine, for_ms)
 
     def _stop(self, machine: Machine, for_ms: int) -> None:
@@ -316,7 +322,7 @@ class World:
 
     def _is_cut(self) -> bool:
         """Both directions were silent at once, and one of them still is, or was lately: a partition."""
-        hole_ms = 2 * self.setting.keepalive_ms
+        hole_ms = self._hole_ms
         recent_ms = self.now_ms - hole_ms - checks.ADDRESS_GRACE_MS
         there, back = (
             [
