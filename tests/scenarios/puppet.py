@@ -31,6 +31,8 @@ class Puppet:
         self.st = "init"
         self.dt_ms = TIMING.deadtime_ms
         self.answers_reqnodes = True
+        self.speaks_protocol = True
+        """Whether its status says that it understands acks and reqnodes."""
         self.report: ReportNow | None = None
         self.heard: list[tuple[int, Message]] = []
         self.last_heard = (0, 0)
@@ -81,8 +83,10 @@ class Puppet:
 
     def say_status(self) -> None:
         fields: protocol.Fields = (
-            (f.T, protocol.STATUS), (f.ST, self.st), (f.DT, f"{self.dt_ms:x}"), (f.PROTOCOL, "1"),
+            (f.T, protocol.STATUS), (f.ST, self.st), (f.DT, f"{self.dt_ms:x}"),
         )  # fmt: skip
+        if self.speaks_protocol:
+            fields = (*fields, (f.PROTOCOL, "1"))
         if self.report is not None:
             fields = (*fields, (protocol.HBD, reports.encode(self.report())))
         self.say(fields)

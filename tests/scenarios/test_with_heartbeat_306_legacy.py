@@ -1,0 +1,122 @@
+"""auto_failback legacy beside a heartbeat 3.0.6 node: groups are asked for by name, and always go home."""
+
+from __future__ import annotations
+
+from hbd.config.model import AutoFailback
+from hbd.core import protocol
+from tests.scenarios.pair import Pair
+from tests.scenarios.puppet import Puppet
+from tests.scenarios.test_with_heartbeat_306 import START_FILES, START_SHOP, STOP_FILES, STOP_SHOP
+
+SHOP_NAME, FILES_NAME = "10.0.0.1", "10.0.0.2"
+
+
+def joined(pair: Pair) -> Puppet:
+    beta = Puppet(pair, "beta").lives()
+    pair.run(100)
+    beta.becomes("active")
+    pair.run(10)
+    return beta
+
+
+def alone_with_all() -> Pair:
+    pair = Pair(AutoFailback.LEGACY)
+    pair.alpha.start_daemon()
+    pair.until(lambda: len(pair.alpha.running) == 5, 11_000)
+    pair.run(1000)
+    return pair
+
+
+def test_the_holder_releases_what_its_home_node_asks_for_and_says_so_when_it_is_done() -> None:
+    pair = alone_with_all()
+    pair.alpha.troubles.slow["ftp.service"] = 500
+    beta = joined(pair)
+    asked_ms = pair.now_ms
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(300)
+    assert beta.heard_since(asked_ms) == []
+    pair.run(500)
+    assert pair.jobs(pair.alpha, asked_ms) == STOP_FILES
+    assert beta.heard_since(asked_ms) == [f"ip-request-resp beta {FILES_NAME}"]
+    pair.run(10_000)
+    assert pair.jobs(pair.alpha, asked_ms) == STOP_FILES
+
+
+def test_a_request_is_answered_although_the_group_does_not_run_here() -> None:
+    pair = alone_with_all()
+    beta = joined(pair)
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(500)
+    asked_ms = pair.now_ms
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(300)
+    assert beta.heard_since(asked_ms) == [f"ip-request-resp beta {FILES_NAME}"]
+
+
+def test_a_joiner_asks_for_its_own_groups_and_starts_when_they_are_released() -> None:
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(3000)
+    assert beta.heard_since() == ["reqnodes beta", f"ip-request {SHOP_NAME}"]
+    assert pair.jobs(pair.alpha) == []
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(200)
+    assert pair.jobs(pair.alpha) == START_SHOP
+
+
+def test_a_response_for_somebody_else_starts_nothing() -> None:
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(1000)
+    beta.say(protocol.ip_request_resp("beta", FILES_NAME))
+    beta.say(protocol.ip_request_resp("beta", SHOP_NAME))
+    pair.run(1000)
+    assert pair.jobs(pair.alpha) == []
+
+
+def test_neither_starting_nor_resource_is_said() -> None:
+    pair = alone_with_all()
+    beta = joined(pair)
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(15_000)
+    spoken = {what.split()[0] for what in beta.heard_since()}
+    assert spoken == {"ip-request-resp"}
+
+
+def test_shutdone_takes_over_at_once_and_death_after_deadtime() -> None:
+    pair = alone_with_all()
+    beta = joined(pair)
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(500)
+    left_ms = pair.now_ms
+    beta.say(protocol.shutdone())
+    pair.run(200)
+    assert pair.jobs(pair.alpha, left_ms) == START_FILES
+    beta.falls_silent()
+    pair.run(5000)
+    beta.restarts()
+    beta.lives(st="active")
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(500)
+    again_ms = pair.now_ms
+    beta.falls_silent()
+    pair.run(3000)
+    assert pair.jobs(pair.alpha, again_ms) == START_FILES
+
+
+def test_a_returning_home_node_of_ours_gets_its_groups_back_and_its_killed_daemon_keeps_them() -> None:
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(100)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(1000)
+    pair.alpha.kill_daemon()
+    pair.run(400)
+    again_ms = pair.now_ms
+    pair.alpha.start_daemon()
+    pair.run(3000)
+    assert pair.jobs(pair.alpha, again_ms) == []
+    assert STOP_SHOP[0] not in pair.jobs(pair.alpha)
