@@ -173,7 +173,9 @@ def test_kill_9_of_hbd_is_a_restart_to_the_peer_and_nothing_to_the_client(
     assert {each.holders for each in arp.rounds()} == {(ONE,)}
 
 
-def test_hbd_kept_down_for_longer_than_deadtime_returns_to_a_peer_that_has_taken_over(pair: Lab) -> None:
+def test_hbd_kept_down_for_longer_than_deadtime_returns_to_a_peer_that_has_taken_over(
+    pair: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two = pair[ONE], pair[TWO]
     # Given a restart that takes twice deadtime.
     one.write("/run/systemd/system/hbd.service.d/slow.conf", "[Service]\nRestartSec=6s\n")
@@ -196,8 +198,11 @@ def test_hbd_kept_down_for_longer_than_deadtime_returns_to_a_peer_that_has_taken
     assert serves(two)
     assert is_idle(one)
     # The machine without a daemon went on answering for the address. Its daemon ends that.
-    assert arp.dual_held() != []
-    assert [each for each in arp.dual_held() if each.sent_us >= began_us + DOUBLE_ANSWERS_US] == []
+    double_us = [each.sent_us - began_us for each in arp.dual_held()]
+    assert double_us[0] < 0
+    with capsys.disabled():
+        print(f"\ndouble answers until {max(double_us) / 1000:.0f} ms after the start of the process")
+    assert max(double_us) < DOUBLE_ANSWERS_US
     after = [each for each in arp.rounds(began_us + DOUBLE_ANSWERS_US) if each.holders]
     assert {each.holders for each in after} == {(TWO,)}
     assert {answer.node for answer in http.answers() if answer.sent_us > settled_us} == {TWO}
