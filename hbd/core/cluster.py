@@ -220,6 +220,8 @@ class Cluster:
         match event:
             case Started(held, late):
                 self._begin(held, late)
+            case LinkOpened(medium) if medium not in self._open:
+                self._desk.emit(CloseLink(medium))
             case LinkOpened(medium):
                 self._open[medium] = True
                 self._failures.pop(medium, None)
@@ -290,12 +292,13 @@ class Cluster:
                     self._desk.info(Kind.TAKEOVER, text, node=peer.name)
             case Said(peer, kind, message):
                 if peer.kind is PeerKind.CLASSIC:
-                    self._talk.said(peer.name, kind, message, not self._custody.settled)
+                    self._talk.said(peer.name, kind, message, self._custody.in_motion)
             case _:
                 assert_never(fact)
 
     def _mourn(self, peer: Peer) -> None:
         self._talk.peer_left()
+        self._custody.try_again()
         if peer.gone:
             self._desk.info(Kind.NODE_DEAD, f"Dead node {peer.name} gave up resources.", node=peer.name)
             return
@@ -416,15 +419,15 @@ class Cluster:
 
     def _follow_classic(self, peer: Peer | None) -> None:
         """Keep the 3.0.6 conversation up with what the peer is by now."""
-        if peer is None or not peer.speaks_classic:
+        if peer is None or not peer.speaks_classic or self._custody.probing:
             return
         if self._classic_generation is None:
-            running = tuple(g.spec for g in self._custody.groups.values() if g.may_run)
+            running = tuple(g.spec for g in self._custody.groups.values() if g.may_run and not g.muted)
             self._talk.begin(running, self._custody.placed)
         elif self._classic_generation != peer.generation:
             self._talk.peer_restarted()
         self._classic_generation = peer.generation
-        self._talk.tick(not self._custody.settled)
+        self._talk.tick(self._custody.in_motion)
 
     def _finish_classic(self, peer: Peer | None) -> None:
         if peer is None or not peer.speaks_classic:
@@ -449,7 +452,7 @@ class Cluster:
         if stable and (self._claimed_before is None or not self._claimed_before[1]):
             self._desk.info(Kind.TRANSITION, f"Local Resource acquisition completed. ({hold})")
             self._desk.info(Kind.TRANSITION, "local resource transition completed.")
-            if self._taking_over:
+            if self._taking_over and hold != "none":
                 text = f"mach_down takeover complete for node {self._taking_over}."
                 self._desk.info(Kind.TAKEOVER_COMPLETE, text, node=self._taking_over)
                 self._taking_over = ""
@@ -488,6 +491,7 @@ class Cluster:
             active=self._membership.status == "active",
             settled=custody.settled and custody.placed,
             leaving=self._leaving,
+            shedding=custody.shedding,
             groups=None if probing else custody.entries(peer),
         )
 

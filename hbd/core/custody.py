@@ -65,7 +65,22 @@ class Custody:
 
     @property
     def muted(self) -> bool:
-        return any(group.muted for group in self.groups.values())
+        """Some group waits, without its addresses, for what the peer says."""
+        serving = (Phase.STARTING, Phase.STARTED)
+        return any(group.muted and group.phase in serving for group in self.groups.values())
+
+    @property
+    def shedding(self) -> bool:
+        """Members that a reload removed may still run here."""
+        return any(group.sheds for group in self.groups.values())
+
+    @property
+    def in_motion(self) -> bool:
+        """Some group is between two states; an inbound takeover that only waits is not."""
+        return any(
+            group.busy or group.provisional or self._exchanges[key].stage is not Stage.NONE
+            for key, group in self.groups.items()
+        )
 
     @property
     def serving(self) -> bool:
@@ -83,12 +98,7 @@ class Custody:
     @property
     def settled(self) -> bool:
         """Nothing of ours is in motion."""
-        if self.transition is not None:
-            return False
-        for key, group in self.groups.items():
-            if group.busy or group.provisional or self._exchanges[key].stage is not Stage.NONE:
-                return False
-        return True
+        return self.transition is None and not self.in_motion
 
     @property
     def holding(self) -> Holding:
@@ -253,12 +263,18 @@ class Custody:
                 group.unable = True
                 group.reason = "the peer remembers that it did not start here"
 
+    def try_again(self) -> None:
+        """We are alone: what did not start here before is tried once more, since nobody else can have it."""
+        for group in self.groups.values():
+            group.unable = False
+
     def mute(self) -> None:
         """Absent for too long: addresses off at once, units stay until the peer was asked (rule 14)."""
+        self._recorded = {key: (held, True) for key, (held, _) in self._recorded.items()}
         for group in self.groups.values():
             if group.phase is Phase.CLAIMED:
                 group.claimed_at = None
-            group.mute()
+            group.mute(self._desk.now.ms)
         self.drop_muted()
 
     def drop_muted(self) -> None:
@@ -289,7 +305,8 @@ class Custody:
             self._decide(group, peer, active, leaving)
             if fresh and group.at_rest and self._lost.get(group.key):
                 self._put_back(group)
-            self._take(group, *group.advance(self._desk.now.ms, self._clear(group, peer)))
+            clear = group.phase is Phase.STARTING and self._clear(group, peer)
+            self._take(group, *group.advance(self._desk.now.ms, clear))
             if group.changing and group.phase is Phase.IDLE:
                 self._replace(group)
         self._follow_transition(peer)
@@ -300,17 +317,38 @@ class Custody:
         if peer is None or peer.dead or peer.gone:
             return True
         if peer.speaks_classic:
-            return self._talk.reported
+            return self._talk.settled
         return peer.report is not None and peer.report.groups is not None
 
     def _clear(self, group: Group, peer: Peer | None) -> bool:
+        """Whether nobody else, and no other group here, may have the group's resources."""
+        return self._is_free_here(group) and self._is_free_there(group, peer)
+
+    def _is_free_here(self, group: Group) -> bool:
+        wanted = {resource.identity for resource in group.spec.resources}
+        return not any(
+            other is not group and not wanted.isdisjoint(other.may_be_running)
+            for other in self.groups.values()
+        )
+
+    def _is_free_there(self, group: Group, peer: Peer | None) -> bool:
         if peer is not None and peer.speaks_classic:
             return self._talk.lets(group.spec)
         if peer is None:
             return True
         if group.provisional or group.resuming:
             return not claims.objects(peer, group.key, group.claimed_at)
-        return not claims.may_hold(peer, group.key, self.digest, group.claimed_at)
+        if claims.may_hold(peer, group.key, self.digest, group.claimed_at):
+            return False
+        return peer.dead or peer.gone or not self._may_run_elsewhere(group, peer)
+
+    def _may_run_elsewhere(self, group: Group, peer: Peer) -> bool:
+        """After a reload, a resource may still run at the peer under a name that we do not know (rule 6)."""
+        report = peer.report
+        assert report is not None
+        assert report.groups is not None
+        strange = any(entry.claims and key not in self.groups for key, entry in report.groups.items())
+        return strange or (group.gained and report.shedding)
 
     def _decide(self, group: Group, peer: Peer | None, active: bool, leaving: bool) -> None:
         exchange = self._exchanges[group.key]
@@ -326,7 +364,8 @@ class Custody:
             return
         if peer is not None and peer.speaks_classic and self._yields_to_classic(group, peer):
             return
-        if group.provisional and active and self._knows(peer) and self._clear(group, peer):
+        asked = peer is None or not peer.speaks_classic or self._talk.knows
+        if group.provisional and active and asked and self._clear(group, peer):
             self._emit(group.confirm())
         self._follow_exchange(group, exchange, peer)
         self._answer_ask(group, exchange, peer)
@@ -349,10 +388,12 @@ class Custody:
     def _yields_to_classic(self, group: Group, peer: Peer) -> bool:
         """Whether the conversation with a 3.0.6 peer takes the group away from us."""
         if group.provisional and self._talk.peer_has(group.spec):
+            self._talk.yield_to_peer(group.spec)
             self._emit(group.release(f"{peer.name} holds it"))
             self._drop([group])
             return True
-        if group.phase in (Phase.STARTING, Phase.STARTED) and not self._talk.lets(group.spec):
+        serving = group.phase in (Phase.STARTING, Phase.STARTED) and not group.provisional
+        if serving and not self._talk.lets(group.spec):
             self._emit(group.release(f"handed over to {peer.name}"))
             return True
         return False
@@ -366,18 +407,34 @@ class Custody:
                 self._contested.discard(group.key)
                 self._reannounce(group)
             return False
+        theirs = peer.entry(group.key)
         if group.claimed_at is None or not claims.echoed(peer, *group.claimed_at):
             # What it said, it said without knowing our claim: it may be about to change its mind too.
+            if self._is_lost(group, theirs):
+                self._give_way(group, peer)
+                return True
             return group.phase is Phase.CLAIMED or group.provisional
-        theirs, ours = peer.entry(group.key), self._entry(group, peer)
-        both_on = claims.both_fail_back(self._config.auto_failback, peer.report)
+        ours = self._entry(group, peer)
+        same = peer.report.digest == self.digest
+        both_on = same and claims.both_fail_back(self._config.auto_failback, peer.report)
         if not claims.loses(ours, self._me, theirs, peer.name, group.spec.home, both_on):
             if theirs.posture not in (Posture.CLAIMED, Posture.STOPPING):
                 self._contested.add(group.key)
             return group.phase is Phase.CLAIMED or group.provisional
         if group.phase is Phase.CLAIMED:
             group.retract(f"{peer.name} claims it")
-        elif group.phase in (Phase.STARTING, Phase.STARTED):
+        else:
+            self._give_way(group, peer)
+        return True
+
+    def _is_lost(self, group: Group, theirs: Entry) -> bool:
+        """The peer, deaf to us, has long taken over what we keep without its addresses (rule 14)."""
+        long_muted = group.muted and self._desk.now.ms - group.muted_ms >= self._config.timing.deadtime_ms
+        taken = theirs.posture in (Posture.STARTING, Posture.RUNNING) and not theirs.provisional
+        return group.provisional and long_muted and taken
+
+    def _give_way(self, group: Group, peer: Peer) -> None:
+        if group.phase in (Phase.STARTING, Phase.STARTED):
             self._desk.log(
                 Level.CRIT, Kind.CONFLICT,
                 f"group {group.name} is held by {peer.name} too; this node gives way and releases it",
@@ -386,7 +443,6 @@ class Custody:
             self._emit(group.release(f"{peer.name} holds it and this node gave way"))
             self._exchanges[group.key].withdraw()
             self._drop([group])
-        return True
 
     def _reannounce(self, group: Group) -> None:
         if group.phase is not Phase.STARTED or group.muted:
@@ -614,7 +670,7 @@ class Custody:
                 group.reconfigure(spec, config.limits)
         for name, spec in wanted.items():
             if name not in self.groups:
-                self._add(spec)
+                self._add(spec).gained = True
 
     def _replace(self, group: Group) -> None:
         """A released group that was configured away: gone, or made anew as it is configured now."""
@@ -622,7 +678,7 @@ class Custody:
         del self._exchanges[group.key]
         for spec in self._config.groups:
             if spec.key == group.key:
-                self._add(spec)
+                self._add(spec).gained = True
 
     # ------------------------------------------------------------ small things
 

@@ -152,6 +152,11 @@ class Group:
         self._leaving = False
         self._retired: list[Member] = []
         """Members that a reload removed and that may still run."""
+        self._culprit: Member | None = None
+        self._blocked_in = Phase.STOPPING
+        self.gained = False
+        """A reload gave it members that may still run elsewhere, under another group's name."""
+        self.muted_ms = 0
 
     # ------------------------------------------------------------ what it is
 
@@ -175,6 +180,19 @@ class Group:
     @property
     def is_whole(self) -> bool:
         return all(member.state is MemberState.STARTED for member in self.members)
+
+    @property
+    def sheds(self) -> bool:
+        """Members that a reload removed may still run."""
+        return any(member.state is not MemberState.STOPPED for member in self._retired)
+
+    @property
+    def may_be_running(self) -> set[str]:
+        """Identities of everything that this group may have running here."""
+        if not self.may_run:
+            return set()
+        members = (*self.members, *self._retired)
+        return {member.spec.identity for member in members if member.state is not MemberState.STOPPED}
 
     @property
     def at_rest(self) -> bool:
@@ -263,9 +281,10 @@ class Group:
         text = " ".join([self.spec.home, *(member.spec.name for member in self.members)])
         return [self._log(Level.INFO, Kind.GROUP_RELEASING, f"Releasing resource group: {text}")]
 
-    def mute(self) -> None:
+    def mute(self, now_ms: int) -> None:
         """The addresses have to be off until the peer was asked."""
         if self.may_run:
+            self.muted_ms = self.muted_ms if self.muted else now_ms
             self.muted = self.provisional = True
             self.claimed_at = None
 
@@ -309,7 +328,7 @@ class Group:
             members.append(member)
         gone = [m for m in known.values() if m.state is not MemberState.STOPPED or m is self._job_member]
         self._retired += gone
-        self.resuming = False
+        self.resuming, self.gained = False, True
         self.members, self.spec, self._limits = members, spec, limits
         if self.phase is Phase.STARTED and not self.is_whole:
             self.phase = Phase.STARTING
@@ -350,7 +369,7 @@ class Group:
         if self.phase is Phase.STOPPING:
             return self._advance_stop(now_ms)
         if self.phase is Phase.BLOCKED and self._due(now_ms):
-            return self._probe_next(), []
+            return self._probe_culprit(), []
         return [], []
 
     def _advance_start(self, clear: bool) -> tuple[list[Effect], list[Fact]]:
@@ -362,7 +381,7 @@ class Group:
             effects = self._start_job(member, StartResource(member.spec), self._limits.start_ms)
             text = f"Running {member.spec.name} start"
             return [self._log(Level.INFO, Kind.RESOURCE_START, text, member), *effects], []
-        self.phase = Phase.STARTED
+        self.phase, self.gained = Phase.STARTED, False
         return self._watch_members(), [GroupStarted()]
 
     def _advance_stop(self, now_ms: int) -> tuple[list[Effect], list[Fact]]:
@@ -384,12 +403,10 @@ class Group:
         action = StopResource(member.spec, self._leaving)
         return effects + self._start_job(member, action, self._limits.stop_ms)
 
-    def _probe_next(self) -> list[Effect]:
+    def _probe_culprit(self) -> list[Effect]:
+        assert self._culprit is not None, "a group is blocked by one of its members"
         self._retry_ms = None
-        for member in reversed(self.members):
-            if member.state is not MemberState.STOPPED:
-                return self._start_job(member, ProbeResource(member.spec), self._limits.probe_ms)
-        return []
+        return self._start_job(self._culprit, ProbeResource(self._culprit.spec), self._limits.probe_ms)
 
     def _due(self, now_ms: int) -> bool:
         return self._retry_ms is None or now_ms >= self._retry_ms
@@ -419,10 +436,10 @@ class Group:
         """A job ended; None if it is none of ours."""
         if job == self.dropping:
             self.dropping = None
-            if outcome.result is Result.OK:
-                for member in self.members:
-                    if member.is_address and member is not self._job_member:
-                        member.state = MemberState.STOPPED
+            found = MemberState.STOPPED if outcome.result is Result.OK else MemberState.UNKNOWN
+            for member in self.members:
+                if member.is_address and member is not self._job_member:
+                    member.state = found
             if self.phase is Phase.STARTED and not self.muted:
                 self.phase = Phase.STARTING
             return [], []
@@ -467,6 +484,7 @@ class Group:
             text = f"Retrying failed stop operation [{member.spec.name}]"
             return [*effects, self._log(Level.INFO, Kind.RESOURCE_STOP, text, member)], []
         member.state = MemberState.UNKNOWN
+        self._culprit, self._blocked_in = member, self.phase
         self.phase, self._retry_ms = Phase.BLOCKED, now_ms + BLOCKED_PROBE_MS
         self.reason = f"{member.spec.name} did not stop: {outcome.reason}"
         text = f"group {self.name} is blocked: {self.reason}; it stays claimed here until it is seen stopped"
@@ -477,8 +495,8 @@ class Group:
     ) -> tuple[list[Effect], list[Fact]]:
         if outcome.condition is Condition.STOPPED:
             member.state, self._retries = MemberState.STOPPED, 0
-            # What stood left of the culprit was never asked to stop.
-            self.phase = Phase.STOPPING
+            # What stood left of the culprit was never asked to stop; one that a reload removed kept nobody.
+            self.phase = Phase.STOPPING if self._blocked_in is Phase.STOPPING else Phase.STARTING
             return [], []
         self._retry_ms = now_ms + BLOCKED_PROBE_MS
         return [], []

@@ -99,6 +99,16 @@ class Handover:
         """The peer has said what it holds, since its or our last beginning."""
 
     @property
+    def settled(self) -> bool:
+        """The start-up conversation is over: it is known who holds what."""
+        return self._legacy or (self.reported and self.phase is Phase.STABLE)
+
+    @property
+    def knows(self) -> bool:
+        """Whether `lets` can be relied on for what we found running."""
+        return self._legacy or self.reported
+
+    @property
     def _legacy(self) -> bool:
         return self._config.auto_failback is AutoFailback.LEGACY
 
@@ -141,9 +151,7 @@ class Handover:
         if not self._legacy:
             self._say(protocol.starting())
         if self._legacy:
-            for group in self._config.groups:
-                if group.home == self._me and group.key not in self._granted:
-                    self._say(protocol.ip_request(group.name))
+            self._request_ours()
         elif self.phase is Phase.INIT:
             self.phase = Phase.STARTING
 
@@ -164,9 +172,24 @@ class Handover:
 
     def ask_again(self) -> None:
         """We were absent: what the peer said before may be over. It answers `starting` at any time."""
-        self.reported = False
         if not self._legacy:
+            self.reported = False
             self._say(protocol.starting())
+            return
+        self._granted -= {group.key for group in self._config.groups if group.home == self._me}
+        self._request_ours()
+
+    def yield_to_peer(self, group: GroupSpec) -> None:
+        """The peer has taken over what we held: say so no more."""
+        self.mine -= self._set_of(group)
+        self._granted.discard(group.key)
+        if not self._legacy:
+            self._report()
+
+    def _request_ours(self) -> None:
+        for group in self._config.groups:
+            if group.home == self._me and group.key not in self._granted:
+                self._say(protocol.ip_request(group.name))
 
     # ------------------------------------------------------------ messages
 
@@ -197,11 +220,12 @@ class Handover:
         sets = _SETS.get(message.text(f.RSC_HOLD) or "")
         if sets is None:
             return
-        self.reported = True
+        first, self.reported = not self.reported, True
         if message.text(f.RTYPE) == "full":
             # 3.0.6 says `none` before it has released: only a stable report, or done, clears (rule 5).
-            early = message.text(f.ISSTABLE) != "1"
-            self.theirs = self.theirs | sets if early and sets < self.theirs else sets
+            # What it says first in its life is no release of anything, and taken as it is.
+            early = message.text(f.ISSTABLE) != "1" and not first
+            self.theirs = self.theirs if early and sets < self.theirs else sets
         else:
             self.theirs = sets if not sets else self.theirs | sets
         self._received()

@@ -95,6 +95,8 @@ class Membership:
         self._echoed_ms: int | None = None
         self._hearing_since_ms = 0
         """Since when the peer's heartbeats come without a hole."""
+        self._unhurried = dict.fromkeys(config.peers, False)
+        """No `protocol` in its status: it answers no reqnodes, and needs no acks."""
         self._asked_ms: int | None = None
         self._answered = False
         self._quiet: dict[str, tuple[int, int]] = {}
@@ -181,7 +183,9 @@ class Membership:
             return False
         if any(peer.alive and peer.kind is PeerKind.UNKNOWN for peer in self.peers.values()):
             return False
-        classic = [peer for peer in self.live if peer.kind is PeerKind.CLASSIC]
+        classic = [
+            peer for peer in self.live if peer.kind is PeerKind.CLASSIC and not self._unhurried[peer.name]
+        ]
         if classic and not self._answered:
             now_ms = self._desk.now.ms
             if self._asked_ms is None or now_ms - self._asked_ms >= REQNODES_MS:
@@ -286,13 +290,15 @@ class Membership:
         st, dt_ms = message.text(f.ST), message.hex(f.DT)
         if not st:
             raise BadField("status without st")
+        restarted = received.generation != peer.generation
+        if restarted:
+            self._restarted(peer, received)
         text = message.text(protocol.HBD)
         report = None if text is None else reports.decode(text)
-        if received.restarted:
-            self._restarted(peer, received)
         if not received.newest_status:
             return []
-        self._lives(peer, received, dt_ms or self._config.timing.deadtime_ms)
+        self._lives(peer, dt_ms or self._config.timing.deadtime_ms, restarted)
+        self._unhurried[peer.name] = f.PROTOCOL not in message
         self._status_changed(peer, st)
         if report is None:
             if peer.kind is not PeerKind.CLASSIC:
@@ -305,6 +311,9 @@ class Membership:
     def _report(self, peer: Peer, report: reports.Report, received: Received) -> list[Fact]:
         before = None if peer.report is None else peer.report.content
         known = peer.report is not None and peer.report.groups is not None
+        if peer.report is not None and peer.report.incarnation != report.incarnation:
+            self._restarted(peer, received)  # Its stored generation was set back to that of its last life.
+            known = False
         if not peer.apply(report, received.generation, received.seq):
             return []
         if report.content != before:
@@ -335,15 +344,15 @@ class Membership:
         self._desk.emit(StoreGeneration(generation))
 
     def _restarted(self, peer: Peer, received: Received) -> None:
-        if received.previous_generation:
+        if peer.generation or received.previous_generation not in (0, received.generation):
             self._desk.info(Kind.NODE_RESTARTED, f"Heartbeat restart on node {peer.name}", node=peer.name)
         self.channel.forget(peer.name, entirely=True)
         peer.restarted(received.generation)
         self._asked_ms, self._answered = None, False
         self._desk.emit(StorePeers(self.channel.records()))
 
-    def _lives(self, peer: Peer, received: Received, timeout_ms: int) -> None:
-        if peer.dead and not received.restarted and peer.generation:
+    def _lives(self, peer: Peer, timeout_ms: int, restarted: bool) -> None:
+        if peer.dead and not restarted:
             self._desk.log(
                 Level.CRIT, Kind.NODE_RETURNED, f"Cluster node {peer.name} returning after partition.",
                 node=peer.name,
@@ -351,7 +360,7 @@ class Membership:
         if peer.dead or self._desk.now.ms - self.heard_ms(peer.name) > 2 * self._config.timing.keepalive_ms:
             self._hearing_since_ms = self._desk.now.ms
         late = self._liveness.status_heard(
-            self._desk.now.ms, peer.name, timeout_ms, skip_late_check=received.restarted or peer.dead
+            self._desk.now.ms, peer.name, timeout_ms, skip_late_check=restarted or peer.dead
         )
         if late is not None:
             text = f"Late heartbeat: Node {peer.name}: interval {late.silence_ms} ms"
@@ -359,7 +368,6 @@ class Membership:
             text += " (> deadtime)" if late.beyond_deadtime else ""
             self._desk.log(level, Kind.LATE_HEARTBEAT, text, node=peer.name)
         peer.alive, peer.dead = True, False
-        peer.generation = received.generation
 
     def _status_changed(self, peer: Peer, st: str) -> None:
         st = st.lower()

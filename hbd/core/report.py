@@ -19,6 +19,10 @@ from enum import Enum
 from hbd.config.model import AutoFailback
 from hbd.errors import WireError
 
+GENERATION_MAX = 0xFFFF0000
+EPOCH_MAX = 1 << 48
+"""Beyond any real life; above it, our answer would be a number that no message of ours can carry."""
+
 
 class Posture(Enum):
     """What a node has to do with a group. Everything but NONE is a claim."""
@@ -87,6 +91,8 @@ class Report:
     settled: bool = False
     """Nothing in motion here: initial placement done, no job running."""
     leaving: bool = False
+    shedding: bool = False
+    """Members that a reload took out of a group may still run here."""
     groups: dict[str, Entry] | None = field(default=None)
 
     def entry(self, group: str) -> Entry:
@@ -97,7 +103,7 @@ class Report:
     def content(self) -> tuple[object, ...]:
         """All but the echo: a peer answers at once when this changed."""
         groups = None if self.groups is None else tuple(sorted(self.groups.items(), key=_by_name))
-        return (self.incarnation, self.digest, self.active, self.settled, self.leaving, groups)
+        return (self.incarnation, self.digest, self.active, self.settled, self.leaving, self.shedding, groups)
 
 
 def _by_name(item: tuple[str, Entry]) -> str:
@@ -110,6 +116,7 @@ def encode(report: Report) -> str:
     flags += "a" if report.active else ""
     flags += "s" if report.settled else ""
     flags += "l" if report.leaving else ""
+    flags += "d" if report.shedding else ""
     generation, seq = report.echo
     head = (
         f"1 {report.incarnation:x} {generation:x}:{seq:x} {report.known_generation:x} "
@@ -138,12 +145,13 @@ def decode(text: str) -> Report:
         return Report(
             incarnation=_number(words[1]),
             echo=(_number(generation), _number(seq)),
-            known_generation=_number(words[3]),
+            known_generation=_generation(words[3]),
             auto_failback=_FAILBACKS[words[5][:1]],
             digest="" if groups is None else words[4],
             active="a" in words[5],
             settled="s" in words[5],
             leaving="l" in words[5],
+            shedding="d" in words[5],
             groups=groups,
         )
     except (ValueError, KeyError) as error:
@@ -156,9 +164,23 @@ def _number(text: str) -> int:
     return int(text, 16)
 
 
+def _generation(text: str) -> int:
+    generation = _number(text)
+    if generation > GENERATION_MAX:
+        raise ValueError(text)
+    return generation
+
+
+def _epoch(text: str) -> int:
+    epoch = _number(text)
+    if epoch > EPOCH_MAX:
+        raise ValueError(text)
+    return epoch
+
+
 def _entry(word: str) -> tuple[str, Entry]:
     letters, epoch, name = word.split(",", 2)
     if not name or len(letters) > 16:
         raise ValueError(word)
     flags = {attribute: letter in letters[1:] for letter, attribute in _FLAGS}
-    return name, Entry(_POSTURES[letters[:1]], _number(epoch), **flags)
+    return name, Entry(_POSTURES[letters[:1]], _epoch(epoch), **flags)
