@@ -144,7 +144,7 @@ def test_kill_9_of_hbd_is_a_restart_to_the_peer_and_nothing_to_the_client(
     ):
         for _ in range(KILLS):
             # Systemd gives up at the sixth start in ten seconds.
-            time.sleep(2.5)
+            time.sleep(2.2)
             killed_us = kill(one)
             restart = two.wait_for_journal(f"Heartbeat restart on node {ONE}", since_us=killed_us)
             floor_ms.append((restart.monotonic_us - killed_us) / 1000)
