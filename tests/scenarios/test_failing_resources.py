@@ -167,3 +167,13 @@ def test_an_address_lost_while_muted_comes_back_only_after_the_peer_was_asked() 
     pair.alpha.thaw()
     pair.run(500)
     assert "start 10.0.0.1" not in pair.jobs(pair.alpha, woke_ms)
+
+
+def test_the_reason_of_a_group_that_did_not_start_names_the_resource() -> None:
+    pair = Pair()
+    pair.alpha.troubles.start_fails.add("web.service")
+    pair.alpha.start_daemon()
+    pair.beta.start_daemon()
+    pair.until(lambda: pair.owners() == all_on("beta"), 3000)
+    pair.run(500)
+    assert "it did not start here: web did not start" in pair.view(pair.alpha).groups[0].reason

@@ -9,8 +9,9 @@ import pytest
 from hbd.core import message as f
 from hbd.core import protocol
 from hbd.core.message import Message
+from tests.scenarios.beside_306 import both_at_home
+from tests.scenarios.pair import Pair
 from tests.scenarios.puppet import Puppet
-from tests.scenarios.test_with_heartbeat_306 import both_at_home
 
 
 def heard(beta: Puppet, kind: str, since_ms: int = 0) -> list[tuple[int, Message]]:
@@ -200,3 +201,14 @@ def test_the_ack_of_a_number_never_sent_changes_nothing() -> None:
     beta.say(protocol.rexmit("alpha", original.hex(f.SEQ) or 0))
     pair.run(5)
     assert [m for _, m in heard(beta, "starting", asked_ms)] == [original]
+
+
+def test_a_peer_without_protocol_in_its_status_is_not_waited_for() -> None:
+    pair = Pair()
+    beta = Puppet(pair, "beta")
+    beta.answers_reqnodes = False
+    beta.speaks_protocol = False
+    beta.lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(3000)
+    assert "starting" in beta.heard_since()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hbd.config.model import AutoFailback
 from hbd.core import protocol
+from hbd.core.views import ClusterState
+from tests.scenarios.beside_306 import START_FILES, START_SHOP, STOP_FILES, STOP_SHOP
 from tests.scenarios.pair import Pair
 from tests.scenarios.puppet import Puppet
-from tests.scenarios.test_with_heartbeat_306 import START_FILES, START_SHOP, STOP_FILES, STOP_SHOP
 
 SHOP_NAME, FILES_NAME = "10.0.0.1", "10.0.0.2"
 
@@ -120,3 +121,66 @@ def test_a_returning_home_node_of_ours_gets_its_groups_back_and_its_killed_daemo
     pair.run(3000)
     assert pair.jobs(pair.alpha, again_ms) == []
     assert STOP_SHOP[0] not in pair.jobs(pair.alpha)
+
+
+def test_late_after_its_death_it_releases_before_it_asks() -> None:
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(100)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(1000)
+    pair.alpha.kill_daemon()
+    pair.run(4000)
+    again_ms = pair.now_ms
+    pair.alpha.start_daemon()
+    pair.run(500)
+    assert "10.0.0.1" not in pair.alpha.running
+    assert f"ip-request {SHOP_NAME}" in beta.heard_since(again_ms)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.until(lambda: "10.0.0.1" in pair.alpha.running, 500)
+
+
+def legacy_at_home() -> tuple[Pair, Puppet]:
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(100)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(1000)
+    assert pair.jobs(pair.alpha) == START_SHOP
+    return pair, beta
+
+
+def test_in_legacy_a_node_at_home_is_stable() -> None:
+    pair, _ = legacy_at_home()
+    assert pair.view(pair.alpha).state is ClusterState.STABLE
+    assert pair.logged(pair.alpha, "local resource transition completed.")
+
+
+def test_in_legacy_a_node_that_was_away_asks_and_serves_again_when_it_is_answered() -> None:
+    pair, beta = legacy_at_home()
+    pair.alpha.freeze()
+    pair.run(1850)
+    woke_ms = pair.now_ms
+    pair.alpha.thaw()
+    pair.run(300)
+    assert "10.0.0.1" not in pair.alpha.running
+    assert beta.heard_since(woke_ms) == [f"ip-request {SHOP_NAME}"]
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.until(lambda: "10.0.0.1" in pair.alpha.running, 200)
+    assert pair.jobs(pair.alpha, woke_ms) == ["drop 10.0.0.1", "start 10.0.0.1"]
+
+
+def test_in_legacy_a_quickly_restarted_daemon_is_stable_again() -> None:
+    pair, beta = legacy_at_home()
+    pair.alpha.kill_daemon()
+    pair.run(400)
+    again_ms = pair.now_ms
+    pair.alpha.start_daemon()
+    pair.run(300)
+    if f"ip-request {SHOP_NAME}" in beta.heard_since(again_ms):
+        beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(1000)
+    assert pair.jobs(pair.alpha, again_ms) == []
+    assert pair.view(pair.alpha).state is ClusterState.STABLE
