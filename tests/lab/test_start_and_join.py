@@ -8,6 +8,7 @@ import pytest
 from tests.lab import Lab
 from tests.lab.cluster import (
     ADDRESS,
+    GUIDE,
     ONE,
     TWO,
     UNITS,
@@ -75,6 +76,17 @@ def test_both_start_together_and_the_group_comes_up_once_on_linuxha1(silent: Lab
         assert len(starts(one, unit, began_us)) == 1
         assert starts(two, unit, began_us) == []
     assert said(one, "is dead", began_us) + said(two, "is dead", began_us) == []
+
+
+def test_the_address_is_announced_when_it_is_up_and_not_a_heartbeat_later(silent: Lab) -> None:
+    configure(silent, timings=GUIDE)
+    began_us = now_us()
+    with watch_address(silent, ONE) as address:
+        start(silent)
+        settle(silent, owned_by=ONE)
+        up = address.wait_for("up")
+    told = silent[ONE].wait_for_journal(f"Sending Gratuitous Arp for {ADDRESS} ", since_us=began_us)
+    assert logged_us(told) - up.at_us < GUIDE.keepalive_ms * 1000 / 4
 
 
 @pytest.mark.parametrize("auto_failback", ["off", "on"])
