@@ -422,8 +422,9 @@ class Cluster:
         if peer is None or not peer.speaks_classic or self._custody.probing:
             return
         if self._classic_generation is None:
-            running = tuple(g.spec for g in self._custody.groups.values() if g.may_run and not g.muted)
-            self._talk.begin(running, self._custody.placed)
+            held = [group for group in self._custody.groups.values() if group.may_run]
+            doubtful = tuple(group.spec for group in held if group.muted)
+            self._talk.begin(tuple(group.spec for group in held), doubtful, self._custody.placed)
         elif self._classic_generation != peer.generation:
             self._talk.peer_restarted()
         self._classic_generation = peer.generation
@@ -433,8 +434,11 @@ class Cluster:
         if peer is None or not peer.speaks_classic:
             return
         self._talk.released(tuple(g.spec for g in self._custody.groups.values() if g.may_run))
-        if not any(group.busy for group in self._custody.groups.values()):
+        groups = self._custody.groups.values()
+        if not any(group.busy for group in groups):
             self._talk.acquired()
+        unable = tuple(group.spec for group in groups if group.unable and not group.claims)
+        self._talk.offer_unable(unable, self._custody.in_motion)
 
     def _fresh(self, peer: Peer | None) -> bool:
         if peer is None or peer.dead or peer.gone:

@@ -520,7 +520,8 @@ class Custody:
             if group.phase is Phase.STARTED and placement.in_scope(group.spec, self._me, scope)
         ]
         if peer is not None and peer.speaks_classic:
-            self._talk.standby(scope.value, not self.settled)
+            word = Scope.FOREIGN if scope is Scope.FAILBACK else scope
+            self._talk.standby(word.value, not self.settled)
             return self._begin(Cause.STANDBY, scope.value, chosen, inbound=False)
         peer = self._willing(peer)
         unable = [group.name for group in chosen if group.key in peer.unable]

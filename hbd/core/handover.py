@@ -34,6 +34,8 @@ REQUEST_DELAY_MS = 10_000
 ANSWER_MS = 10_000
 HANDOVER_MS = 3_600_000
 FAILBACK_RETRY_MS = 1000
+UNABLE_MS = 30_000
+"""How long after a failed start the set is offered to the peer (heartbeat 3.0.6, ResourceManager)."""
 
 Sets = frozenset[str]
 NONE: Sets = frozenset()
@@ -95,6 +97,10 @@ class Handover:
         self._failback_ms: int | None = None
         self._granted: set[str] = set()
         self._owed: set[str] = set()
+        self._yielding: dict[str, Sets] = {}
+        """Groups that the peer has taken over and that still stop here."""
+        self._unable: dict[str, int | None] = {}
+        """Groups that did not start here -> when to offer their set to the peer; None = offered."""
         self.reported = False
         """The peer has said what it holds, since its or our last beginning."""
 
@@ -118,6 +124,8 @@ class Handover:
 
     def lets(self, group: GroupSpec) -> bool:
         """Whether the conversation leaves this group to us."""
+        if group.key in self._yielding:
+            return False
         if self._legacy:
             return group.key in self._granted
         if self.role in (Role.RELEASING, Role.WAITING) and self._set_of(group) <= self._scope:
@@ -133,14 +141,17 @@ class Handover:
 
     def deadline_ms(self) -> int | None:
         """When `tick` has something to do."""
-        times = (self._timer_ms, self._role_until_ms, self._failback_ms)
+        times = (self._timer_ms, self._role_until_ms, self._failback_ms, *self._unable.values())
         return min((time for time in times if time is not None), default=None)
 
     # ------------------------------------------------------------ beginnings and ends
 
-    def begin(self, running: tuple[GroupSpec, ...], settled: bool) -> None:
-        """The peer turns out to be a 3.0.6 node; what runs here by now is ours."""
-        self._granted = {group.key for group in running}
+    def begin(self, running: tuple[GroupSpec, ...], doubtful: tuple[GroupSpec, ...], settled: bool) -> None:
+        """The peer turns out to be a 3.0.6 node; what runs here by now is ours.
+
+        `doubtful` are those of it that the peer may have taken over: in legacy they have to be asked for.
+        """
+        self._granted = {group.key for group in running if group not in doubtful}
         for group in running:
             self.mine |= self._set_of(group)
         if settled:
@@ -180,11 +191,9 @@ class Handover:
         self._request_ours()
 
     def yield_to_peer(self, group: GroupSpec) -> None:
-        """The peer has taken over what we held: say so no more."""
-        self.mine -= self._set_of(group)
+        """The peer has taken over what we held; it is claimed until the last stop is confirmed (rule 5)."""
+        self._yielding[group.key] = self._set_of(group)
         self._granted.discard(group.key)
-        if not self._legacy:
-            self._report()
 
     def _request_ours(self) -> None:
         for group in self._config.groups:
@@ -257,7 +266,7 @@ class Handover:
         self._schedule_failback()
 
     def _report(self, info: str = "") -> None:
-        stable = self.phase is Phase.STABLE and self.role is Role.NONE
+        stable = self.phase is Phase.STABLE and self.role is Role.NONE and not self._yielding
         self._say(protocol.resource(named(self.mine), stable, info))
 
     # ------------------------------------------------------------ standby
@@ -329,6 +338,11 @@ class Handover:
 
     def released(self, still_held: tuple[GroupSpec, ...]) -> None:
         """Custody's state after a step: finish the part that waits for our stops or starts."""
+        held = {group.key for group in still_held}
+        for key in [key for key in self._yielding if key not in held]:
+            self.mine -= self._yielding.pop(key)
+            if not self._yielding and not self._legacy:
+                self._report()
         if self._legacy:
             self._answer_owed(still_held)
         elif self.role is Role.RELEASING and not any(self._set_of(g) <= self._scope for g in still_held):
@@ -346,6 +360,23 @@ class Handover:
             self._end_role()
             self._say(protocol.ask_resources(word, "done"))
             self._report()
+
+    def offer_unable(self, unable: tuple[GroupSpec, ...], busy: bool) -> None:
+        """Groups that did not start here go to the peer, once for each failure, as 3.0.6 meant to do."""
+        now_ms = self._desk.now.ms
+        keys = {group.key for group in unable if self.lets(group)}
+        self._unable = {key: due for key, due in self._unable.items() if key in keys}
+        for group in unable:
+            if group.key not in keys or self._legacy:
+                continue
+            due_ms = self._unable.setdefault(group.key, now_ms + UNABLE_MS)
+            if due_ms is None or now_ms < due_ms:
+                continue
+            try:
+                self.standby(named(self._set_of(group)), busy)
+                self._unable[group.key] = None
+            except Refused:
+                self._unable[group.key] = now_ms + FAILBACK_RETRY_MS
 
     # ------------------------------------------------------------ time
 

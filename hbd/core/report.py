@@ -159,7 +159,7 @@ def decode(text: str) -> Report:
 
 
 def _number(text: str) -> int:
-    if not 1 <= len(text) <= 16 or not text.isalnum():
+    if not 1 <= len(text) <= 16 or text.strip("0123456789abcdef"):
         raise ValueError(text)
     return int(text, 16)
 
