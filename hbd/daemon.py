@@ -52,6 +52,10 @@ EX_SOFTWARE, EX_OSERR, EX_CONFIG = 70, 71, 78
 LOCK_WAIT_S = 20.0
 """hbd-orphan.service may be releasing what the last daemon held."""
 LOAD_EVERY_S = 5.0
+QUIET_EVERY_S = 0.5
+QUIET_ENOUGH = 4
+QUIET_LOOKS = 60
+"""Half seconds without a job before systemd is asked to reload, and how often that is looked at."""
 EXTEND_EVERY_S, EXTEND_BY_S = 5.0, 30.0
 RETRY_S = 5.0
 
@@ -355,8 +359,18 @@ class Daemon:
                 self._notifier.extend(EXTEND_BY_S)
             await asyncio.sleep(EXTEND_EVERY_S)
 
+    async def _a_quiet_moment(self) -> None:
+        """Systemd starts nothing while it reloads: let a takeover or a failback come first."""
+        quiet = 0
+        for _ in range(QUIET_LOOKS):
+            quiet = 0 if self._jobs.in_flight else quiet + 1
+            if quiet == QUIET_ENOUGH:
+                return
+            await asyncio.sleep(QUIET_EVERY_S)
+
     async def _settle_units(self) -> None:
         """Order hbd after the units it manages, and warn of those that systemd would start itself."""
+        await self._a_quiet_moment()
         units = [
             resource.unit
             for group in self._config.groups

@@ -113,6 +113,8 @@ class Cluster:
             self._proceed()
             if isinstance(event, Tick):
                 self._pulse(on_time)
+            if isinstance(event, Tick) or self._desk.has_jobs:
+                self._permit()
             self._next_deadline_ms = self._find_deadline_ms()
         self._last_ms = now.ms
         self._store()
@@ -522,17 +524,20 @@ class Cluster:
             self._next_status_ms = next_ms if next_ms > now_ms else now_ms + timing.keepalive_ms
 
     def _pulse(self, on_time: bool) -> None:
-        """What a healthy node does at each Tick: retry, permit announcements, feed the watchdog."""
+        """What a healthy node does at each Tick: retry, feed the watchdog."""
         self._custody.drop_muted()
-        if self._custody.muted:
-            self._desk.emit(Permit(0))
-        else:
-            permit_ms = max(self.patience_ms, self._config.timing.keepalive_ms)
-            self._desk.emit(Permit(self._desk.now.ms + permit_ms))
         if on_time:
             self._desk.emit_job(FeedWatchdog())
         else:
             self._counters["late_ticks"] += 1
+
+    def _permit(self) -> None:
+        """Announcements are allowed for as long as we may go unheard, renewed while all is well (rule 14)."""
+        if self._custody.muted:
+            self._desk.emit(Permit(0))
+            return
+        permit_ms = max(self.patience_ms, self._config.timing.keepalive_ms)
+        self._desk.emit(Permit(self._desk.now.ms + permit_ms))
 
     def _store(self) -> None:
         held = self._custody.held

@@ -23,6 +23,11 @@ class Desk:
         """The step's effects in the order in which they have to be performed."""
         return self._effects + self._jobs
 
+    @property
+    def has_jobs(self) -> bool:
+        """Something is begun in this step."""
+        return bool(self._jobs)
+
     def new_job(self) -> JobId:
         self._next_job += 1
         return JobId(self._next_job)
