@@ -80,6 +80,7 @@ def test_everything_but_none_is_a_claim(posture: Posture) -> None:
         "", "1", "2" + TEXT[1:], TEXT + " ",
         *(TEXT.replace(old, new) for old, new in (
             ("abc", "xyz"), ("abc", ""), ("abc", "f" * 17), ("abc", "a_c"), ("2a", "-1"), ("2a", " 2a"),
+            ("2a", "0x2a"), ("2a", "\u0662"),
             ("6b02:2a", "6b02"), (" 1as", " 7as"), ("rn,3", "qn,3"), ("rn,3", "rn,"), ("rn", "r" + "n" * 20),
             ("rn,3,10.0.0.1", "rn,3"), ("rn,3,10.0.0.1", "rn"), ("rn,3,10.0.0.1", "rn,3,"),
             (" 6b02 ", " ffff0001 "),

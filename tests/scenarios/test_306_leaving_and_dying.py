@@ -10,6 +10,7 @@ from tests.scenarios.beside_306 import (
     START_FILES,
     STOP_SHOP,
     both_at_home,
+    both_start,
     survivor_holds_all,
 )
 from tests.scenarios.pair import SHOP
@@ -195,5 +196,54 @@ def test_killed_and_restarted_too_late_it_yields_to_the_heartbeat_that_took_over
     assert "10.0.0.1" not in pair.alpha.running
     beta.resource("all", 1)
     pair.run(1000)
+    assert pair.alpha.running == {}
+    assert beta.heard_since(again_ms)[-1] == "resource none 1"
+
+
+def test_a_group_that_does_not_start_here_is_offered_to_the_heartbeat() -> None:
+    pair, beta = both_start()
+    pair.alpha.troubles.start_fails.add("web.service")
+    beta.resource("local", 1)
+    failed_ms = pair.now_ms
+    pair.run(500)
+    assert "10.0.0.1" not in pair.alpha.running
+    pair.until(lambda: "ask_resources local me" in beta.heard_since(failed_ms), 35_000)
+    beta.ask_resources("local", "other")
+    pair.run(100)
+    assert beta.heard_since(failed_ms)[-1] == "ask_resources local done"
+    beta.resource("all", 1)
+    beta.ask_resources("local", "done")
+    pair.run(60_000)
+    assert beta.heard_since(failed_ms)[-1] == "resource none 1"
+    assert beta.heard_since(failed_ms).count("ask_resources local me") == 1
+    assert pair.jobs(pair.alpha, failed_ms).count("start web.service") == 1
+
+
+def test_a_group_that_could_not_be_taken_is_offered_back() -> None:
+    pair, beta = both_at_home()
+    pair.alpha.troubles.start_fails.add("ftp.service")
+    beta.ask_resources("all", "me")
+    pair.run(10)
+    beta.resource("none", 0, "standby")
+    beta.ask_resources("all", "done")
+    pair.run(300)
+    taken_ms = pair.now_ms
+    beta.resource("none", 1)
+    pair.until(lambda: "ask_resources foreign me" in beta.heard_since(taken_ms), 35_000)
+    assert "10.0.0.1" in pair.alpha.running
+
+
+def test_it_says_that_it_is_stable_with_nothing_only_when_what_it_lost_is_stopped() -> None:
+    pair, beta = both_at_home()
+    pair.alpha.troubles.slow["web.service"] = 3000
+    pair.alpha.kill_daemon()
+    pair.run(4000)
+    again_ms = pair.now_ms
+    pair.alpha.start_daemon()
+    pair.until(lambda: "starting" in beta.heard_since(again_ms), 500)
+    beta.resource("all", 1)
+    pair.run(2000)
+    assert "resource none 1" not in beta.heard_since(again_ms)
+    pair.run(3000)
     assert pair.alpha.running == {}
     assert beta.heard_since(again_ms)[-1] == "resource none 1"
