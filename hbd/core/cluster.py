@@ -165,7 +165,7 @@ class Cluster:
         peer = self._membership.peer
         silent_ms = self._membership.silence_of_ours_ms(self._last_ms)
         self._desk.log(Level.WARN, Kind.ABSENCE, f"this node did not run for {gap_ms} ms")
-        if peer is not None and peer.dead and gap_ms > self.restart_patience_ms:
+        if peer is not None and (peer.dead or peer.gone) and gap_ms > self.restart_patience_ms:
             self._membership.exhume(peer)
         if peer is None or peer.dead or peer.gone or silent_ms <= self.patience_ms:
             return False

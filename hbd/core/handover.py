@@ -101,6 +101,8 @@ class Handover:
         """Groups that the peer has taken over and that still stop here."""
         self._unable: dict[str, int | None] = {}
         """Groups that did not start here -> when to offer their set to the peer; None = offered."""
+        self._peer_starts = False
+        """It asked what we hold, as a node does once in its life."""
         self.reported = False
         """The peer has said what it holds, since its or our last beginning."""
 
@@ -176,7 +178,7 @@ class Handover:
 
     def peer_restarted(self) -> None:
         """A new life of the peer: nothing that it said holds."""
-        self.peer_stable = self.reported = False
+        self.peer_stable = self.reported = self._peer_starts = False
         self.theirs = mirror(ALL - self.mine)
         if self.role is not Role.NONE:
             self._end_role()
@@ -209,6 +211,7 @@ class Handover:
             return
         match kind:
             case protocol.STARTING:
+                self._peer_starts = True
                 if self.phase is Phase.STARTING:
                     self.phase = Phase.BOTH_STARTING
                 self.peer_stable = False
@@ -229,16 +232,19 @@ class Handover:
         sets = _SETS.get(message.text(f.RSC_HOLD) or "")
         if sets is None:
             return
-        first, self.reported = not self.reported, True
+        first, stable = not self.reported, message.text(f.ISSTABLE)
+        if first and stable != "1" and (not self._peer_starts or message.text(f.INFO)):
+            # Not at its own start, so it holds something or is just letting go of it: wait for a plain word.
+            return
+        self.reported = True
         if message.text(f.RTYPE) == "full":
             # 3.0.6 says `none` before it has released: only a stable report, or done, clears (rule 5).
             # What it says first in its life is no release of anything, and taken as it is.
-            early = message.text(f.ISSTABLE) != "1" and not first
+            early = stable != "1" and not first
             self.theirs = self.theirs if early and sets < self.theirs else sets
         else:
             self.theirs = sets if not sets else self.theirs | sets
         self._received()
-        stable = message.text(f.ISSTABLE)
         if stable == "0":
             self.peer_stable = False
         elif stable == "1":

@@ -211,8 +211,8 @@ class Membership:
             peer.fresh_from = (self.channel.generation, self.channel.seq + 1)
 
     def exhume(self, peer: Peer) -> None:
-        """We stood still for so long that a dead peer may have come back and taken over."""
-        peer.dead = False
+        """We stood still for so long that a peer that was gone may have come back and taken over."""
+        peer.dead = peer.gone = False
         self._liveness.exhume(self._desk.now.ms, peer.name)
 
     def expire(self) -> list[Fact]:
