@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from hbd.config.model import AutoFailback
 from hbd.core import protocol
 from hbd.core.views import ClusterState
@@ -190,3 +192,15 @@ def test_it_gets_its_own_groups_back_from_a_heartbeat_that_fails_back() -> None:
     assert pair.jobs(pair.alpha, joined_ms) == START_SHOP
     assert beta.heard_since(done_ms) == ["ask_resources foreign done", "resource local 1"]
     assert pair.said_ms("alpha", "ask_resources foreign done") >= pair.job_ms(pair.alpha, "start db.service")
+
+
+@pytest.mark.parametrize("info", ["", "shutdown"])
+def test_a_joiner_does_not_take_a_slow_goodbye_for_a_common_start(info: str) -> None:
+    pair, beta, joined_ms = survivor_holds_all()
+    beta.resource("none", 0, info)  # It is shutting down, and its stops take long.
+    pair.run(30_000)
+    assert pair.jobs(pair.alpha, joined_ms) == []
+    gone_ms = pair.now_ms
+    beta.say(protocol.shutdone())
+    pair.until(lambda: len(pair.alpha.running) == 5, 200)
+    assert pair.job_ms(pair.alpha, "start 10.0.0.1", gone_ms) - gone_ms <= 3
