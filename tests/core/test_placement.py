@@ -93,7 +93,7 @@ def test_nothing_new_belongs_here_while_the_peer_is_unknown_probes_or_is_configu
 def test_beside_a_heartbeat_306_its_conversation_decides() -> None:
     classic = peer(None)
     classic.kind = PeerKind.CLASSIC
-    talk = Handover(replace(CONFIG, auto_failback=AutoFailback.OFF), Desk(), lambda fields: None)
+    talk = Handover(replace(CONFIG, auto_failback=AutoFailback.LEGACY), Desk(), lambda fields: None)
     assert not belongs_here(OURS, "alpha", False, classic, "d", talk)
     talk.peer_left()
     assert belongs_here(THEIRS, "alpha", False, classic, "d", talk)
