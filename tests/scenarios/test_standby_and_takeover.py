@@ -194,3 +194,23 @@ def test_takeover_of_what_could_not_be_started_here_tries_again() -> None:
     pair.beta.troubles.start_fails.clear()
     assert pair.takeover(pair.beta, Scope.FOREIGN).refused is None
     pair.until(lambda: pair.owners() == BOTH_ON_BETA, 2000)
+
+
+def test_two_standbys_that_cross_swap_the_groups() -> None:
+    pair = Pair().started()
+    assert pair.standby(pair.alpha).transition == pair.standby(pair.beta).transition == 1
+    pair.until(lambda: pair.owners() == {SHOP_KEY: "beta", FILES_KEY: "alpha"}, 2000)
+    pair.run(1000)
+    assert pair.view(pair.alpha).last_finished == pair.view(pair.beta).last_finished == (1, "done")
+
+
+def test_nothing_else_can_be_moved_while_a_failback_is_under_way() -> None:
+    pair = Pair(AutoFailback.ON).started()
+    pair.alpha.power_off()
+    pair.until(lambda: pair.owners() == BOTH_ON_BETA, 3000)
+    pair.alpha.troubles.slow["web.service"] = 2000
+    pair.alpha.power_on()
+    pair.run(600)
+    assert pair.standby(pair.beta).refused == "resources in transition 1"
+    assert pair.takeover(pair.alpha).refused == "resources are in flux"
+    pair.until(lambda: pair.owners() == at_home(GROUPS), 5000)
