@@ -186,23 +186,25 @@ def test_after_a_failed_start_everything_is_stopped_even_what_failed(outcome: Ou
     assert "Giving up resources due to failure of web" in driven.logged
 
 
-def test_a_release_in_the_middle_of_a_start_waits_for_its_end() -> None:
+def test_a_release_in_the_middle_of_a_start_waits_no_longer_for_it_and_stops_what_was_being_started() -> None:
     driven = starting()
     driven.ends()
     driven.new()
     driven.take(driven.group.release("hbd is being stopped"))
     driven.advance()
-    assert driven.new() == []
-    driven.ends()
-    assert driven.new() == ["stop web.service 2000"]
+    assert driven.new() == ["abandon", "stop web.service 2000"]
 
 
-def test_a_start_that_fails_after_the_release_does_not_make_the_node_unable() -> None:
+def test_the_end_of_a_start_that_nobody_waits_for_changes_nothing() -> None:
     driven = starting()
+    job = driven.job
+    assert job is not None
     driven.take(driven.group.release("hbd is being stopped"))
-    driven.ends(FAILED)
+    driven.advance()
+    assert driven.group.ended(0, job.job, FAILED) is None
     assert not driven.group.unable
-    assert driven.new()[-1] == "stop 10.0.0.1 2000"
+    driven.ends()
+    assert driven.facts[-1] == GroupReleased()
 
 
 def test_a_release_of_a_claim_is_no_release_of_resources() -> None:
@@ -382,7 +384,7 @@ def test_an_address_that_is_just_coming_up_is_abandoned_and_counts_as_up() -> No
     driven = starting()
     driven.new()
     driven.group.mute(0)
-    driven.take(driven.group.abandon_address_start())
+    driven.take(driven.group.abandon_start(addresses_only=True))
     assert driven.new() == ["abandon"]
     assert driven.group.addresses_up == (ADDRESS,)
 
@@ -390,7 +392,7 @@ def test_an_address_that_is_just_coming_up_is_abandoned_and_counts_as_up() -> No
 def test_a_unit_that_is_just_starting_is_not_abandoned() -> None:
     driven = starting()
     driven.ends()
-    assert driven.group.abandon_address_start() == []
+    assert driven.group.abandon_start(addresses_only=True) == []
 
 
 def test_a_claim_without_anything_running_cannot_be_muted() -> None:
