@@ -294,7 +294,8 @@ class Cluster:
                     self._desk.info(Kind.TAKEOVER, text, node=peer.name)
             case Said(peer, kind, message):
                 if peer.kind is PeerKind.CLASSIC:
-                    self._talk.said(peer.name, kind, message, self._custody.in_motion)
+                    busy = self._custody.may_run_anything if self._leaving else self._custody.in_motion
+                    self._talk.said(peer.name, kind, message, busy)
             case _:
                 assert_never(fact)
 
@@ -357,6 +358,7 @@ class Cluster:
             case Stop():
                 if not self._leaving:
                     self._leaving = True
+                    self._talk.leave()
                     self._desk.info(Kind.SHUTDOWN, "Heartbeat shutdown in progress.")
                     self._desk.info(Kind.SHUTDOWN, "Giving up all HA resources.")
             case _:

@@ -18,7 +18,7 @@ from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, Res
 from hbd.core.exchange import REPLY_MS, TRANSITION_MS, Cause, Exchange, Stage, Transition
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, StartFailed
 from hbd.core.handover import Handover, Role
-from hbd.core.report import Entry, Posture
+from hbd.core.report import EPOCH_MAX, Entry, Posture
 from hbd.core.views import Holding
 from hbd.errors import Refused
 
@@ -211,7 +211,7 @@ class Custody:
         if held.direction is Direction.CEDING:
             exchange = self._exchanges[group.key]
             exchange.stage, exchange.given, exchange.pinned = Stage.CEDING, True, not held.failback
-        self._epochs[group.key] = held.epoch
+        self._epochs[group.key] = max(held.epoch, self._epochs.get(group.key, 0))
         self._desk.info(
             Kind.GROUP_ADOPTED,
             f"group {group.name} was started by an earlier hbd and runs: kept unless the peer claims it",
@@ -259,7 +259,7 @@ class Custody:
     def first_report(self, peer: Peer) -> None:
         """The peer's first report in our life: it may remember that we are unable (rule 22)."""
         for name, group in self.groups.items():
-            if peer.entry(name).peer_unable and not group.unable:
+            if peer.entry(name).peer_unable and not group.unable and not group.may_run:
                 group.unable = True
                 group.reason = "the peer remembers that it did not start here"
 
@@ -284,7 +284,7 @@ class Custody:
     def _drop(self, groups: Iterable[Group]) -> None:
         todo = []
         for group in groups:
-            self._emit(group.abandon_address_start())
+            self._emit(group.abandon_start(addresses_only=True))
             if group.dropping is None and group.addresses_up:
                 todo.append(group)
         addresses = tuple(address for group in todo for address in group.addresses_up)
@@ -333,7 +333,7 @@ class Custody:
 
     def _is_free_there(self, group: Group, peer: Peer | None) -> bool:
         if peer is not None and peer.speaks_classic:
-            return self._talk.lets(group.spec)
+            return self._talk.leaves(group.spec)
         if peer is None:
             return True
         if group.provisional or group.resuming:
@@ -348,7 +348,7 @@ class Custody:
         assert report is not None
         assert report.groups is not None
         strange = any(entry.claims and key not in self.groups for key, entry in report.groups.items())
-        return strange or (group.gained and report.shedding)
+        return group.gained and (strange or report.shedding)
 
     def _decide(self, group: Group, peer: Peer | None, active: bool, leaving: bool) -> None:
         exchange = self._exchanges[group.key]
@@ -381,7 +381,7 @@ class Custody:
         theirs = None if peer is None else peer.entry(group.key)
         offered = theirs is not None and peer is not None and not peer.dead and theirs.offered
         pinned = offered and theirs is not None and theirs.pinned and group.spec.home != self._me
-        epoch = max(group.epoch, self._epochs.get(group.key, 0)) + 1
+        epoch = min(max(group.epoch, self._epochs.get(group.key, 0)) + 1, EPOCH_MAX)
         self._epochs[group.key] = epoch
         group.claim(epoch, failback=not pinned, pinned=pinned, reason=_why(group, peer, offered))
 
@@ -390,6 +390,7 @@ class Custody:
         if group.provisional and self._talk.peer_has(group.spec):
             self._talk.yield_to_peer(group.spec)
             self._emit(group.release(f"{peer.name} holds it"))
+            group.mute(self._desk.now.ms)
             self._drop([group])
             return True
         serving = group.phase in (Phase.STARTING, Phase.STARTED) and not group.provisional
@@ -441,6 +442,7 @@ class Custody:
                 node=peer.name, group=group.name,
             )  # fmt: skip
             self._emit(group.release(f"{peer.name} holds it and this node gave way"))
+            group.mute(self._desk.now.ms)
             self._exchanges[group.key].withdraw()
             self._drop([group])
 
@@ -487,9 +489,16 @@ class Custody:
 
     def _answer_ask(self, group: Group, exchange: Exchange, peer: Peer | None) -> None:
         """The peer's operator asked for what runs here."""
-        if peer is None or peer.dead or exchange.stage is not Stage.NONE or self.transition is not None:
+        transition = self.transition
+        if peer is None or peer.dead or exchange.stage is not Stage.NONE:
+            return
+        if transition is not None and not transition.inbound:
             return
         if not peer.entry(group.key).asked or group.phase is not Phase.STARTED or group.provisional:
+            return
+        if transition is not None:
+            # Two takeovers cross: both get what they asked for.
+            exchange.offer(self._desk.now.ms, pinned=True)
             return
         asked = [g for g in self.groups.values() if peer.entry(g.key).asked and g.phase is Phase.STARTED]
         self._open(Cause.STANDBY, "asked", asked, peer, pinned=True)
@@ -627,7 +636,9 @@ class Custody:
             return "cancelled" if overdue and self._talk.role is Role.NONE and not group.claims else None
         if self._talk.role is not Role.NONE:
             return None
-        return "cancelled" if group.claims else "done"
+        if group.claims:
+            return "cancelled"
+        return "done" if self._talk.was_taken else "failed"
 
     def _result_inbound(self, group: Group, exchange: Exchange, peer: Peer) -> str | None:
         theirs = peer.entry(group.key)
@@ -671,7 +682,7 @@ class Custody:
                 group.reconfigure(spec, config.limits)
         for name, spec in wanted.items():
             if name not in self.groups:
-                self._add(spec).gained = True
+                self._add(spec)
 
     def _replace(self, group: Group) -> None:
         """A released group that was configured away: gone, or made anew as it is configured now."""
@@ -679,7 +690,7 @@ class Custody:
         del self._exchanges[group.key]
         for spec in self._config.groups:
             if spec.key == group.key:
-                self._add(spec).gained = True
+                self._add(spec)
 
     # ------------------------------------------------------------ small things
 

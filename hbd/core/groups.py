@@ -154,8 +154,8 @@ class Group:
         """Members that a reload removed and that may still run."""
         self._culprit: Member | None = None
         self._blocked_in = Phase.STOPPING
-        self.gained = False
-        """A reload gave it members that may still run elsewhere, under another group's name."""
+        self.gained = True
+        """It never ran here as configured: members may still run elsewhere, under another group's name."""
         self.muted_ms = 0
 
     # ------------------------------------------------------------ what it is
@@ -230,7 +230,7 @@ class Group:
         """Addresses that may be on an interface here."""
         return tuple(
             member.spec
-            for member in self.members
+            for member in (*self.members, *self._retired)
             if isinstance(member.spec, AddressResource) and member.state is not MemberState.STOPPED
         )
 
@@ -279,7 +279,8 @@ class Group:
         self.phase, self.reason = Phase.STOPPING, reason
         self._retries, self._retry_ms = 0, None
         text = " ".join([self.spec.home, *(member.spec.name for member in self.members)])
-        return [self._log(Level.INFO, Kind.GROUP_RELEASING, f"Releasing resource group: {text}")]
+        log = self._log(Level.INFO, Kind.GROUP_RELEASING, f"Releasing resource group: {text}")
+        return [log, *self.abandon_start()]
 
     def mute(self, now_ms: int) -> None:
         """The addresses have to be off until the peer was asked."""
@@ -288,12 +289,12 @@ class Group:
             self.muted = self.provisional = True
             self.claimed_at = None
 
-    def abandon_address_start(self) -> list[Effect]:
-        """An address that is just being put up must not come up after it was dropped."""
+    def abandon_start(self, addresses_only: bool = False) -> list[Effect]:
+        """Wait no longer for a start: it is about to be stopped, and an address must not come up later."""
         member, job = self._job_member, self._job
         if job is None or member is None or not isinstance(self._action, StartResource):
             return []
-        if not member.is_address:
+        if addresses_only and not member.is_address:
             return []
         self._job = self._job_member = self._action = None
         member.state = MemberState.UNKNOWN
@@ -351,7 +352,7 @@ class Group:
             return False
         for member in self.members:
             if member.spec == resource:
-                member.state = MemberState.STOPPED
+                member.state = MemberState.UNKNOWN
         self.phase, self.resuming = Phase.STARTING, True
         return True
 
@@ -437,7 +438,7 @@ class Group:
         if job == self.dropping:
             self.dropping = None
             found = MemberState.STOPPED if outcome.result is Result.OK else MemberState.UNKNOWN
-            for member in self.members:
+            for member in (*self.members, *self._retired):
                 if member.is_address and member is not self._job_member:
                     member.state = found
             if self.phase is Phase.STARTED and not self.muted:

@@ -90,6 +90,9 @@ class Handover:
         self.peer_stable = False
         self.role = Role.NONE
         self._scope: Sets = NONE
+        self._given: Sets = NONE
+        self.was_taken = False
+        """The peer confirmed the last set that we offered."""
         self._scope_word = ""
         self._role_until_ms: int | None = None
         self._timer_ms: int | None = None
@@ -101,6 +104,7 @@ class Handover:
         """Groups that the peer has taken over and that still stop here."""
         self._unable: dict[str, int | None] = {}
         """Groups that did not start here -> when to offer their set to the peer; None = offered."""
+        self._leaving = False
         self._peer_starts = False
         """It asked what we hold, as a node does once in its life."""
         self.reported = False
@@ -133,6 +137,10 @@ class Handover:
         if self.role in (Role.RELEASING, Role.WAITING) and self._set_of(group) <= self._scope:
             return False
         return self._set_of(group) <= self.mine
+
+    def leaves(self, group: GroupSpec) -> bool:
+        """Whether we may start this group: it is left to us, and the peer, asked, does not hold it."""
+        return self.knows and self.lets(group) and not self.peer_has(group)
 
     def peer_has(self, group: GroupSpec) -> bool:
         """Whether the peer says that it holds this group."""
@@ -180,8 +188,17 @@ class Handover:
         """A new life of the peer: nothing that it said holds."""
         self.peer_stable = self.reported = self._peer_starts = False
         self.theirs = mirror(ALL - self.mine)
+        if self.role in (Role.RELEASING, Role.WAITING):
+            # Nobody has what we gave away: it is ours again, unless the new life says otherwise.
+            self.mine |= self._given
         if self.role is not Role.NONE:
             self._end_role()
+
+    def leave(self) -> None:
+        """We are being stopped: the conversation is over, but for the question what we still hold."""
+        self._leaving = True
+        self._end_role()
+        self._timer_ms = self._failback_ms = None
 
     def ask_again(self) -> None:
         """We were absent: what the peer said before may be over. It answers `starting` at any time."""
@@ -206,6 +223,10 @@ class Handover:
 
     def said(self, peer: str, kind: str, message: Message, busy: bool) -> None:
         """One message of the conversation. `busy`: groups of ours are in motion."""
+        if self._leaving:
+            if kind == protocol.STARTING and not self._legacy:
+                self._say(protocol.resource(named(self.mine if busy else NONE), False))
+            return
         if self._legacy:
             self._legacy_said(peer, kind, message)
             return
@@ -289,6 +310,7 @@ class Handover:
             raise Refused("other side is in flux")
         scope = _SETS[word]
         self._enter(Role.GIVING, scope, word, ANSWER_MS)
+        self.was_taken = False
         self.peer_stable = False
         self._say(protocol.ask_resources(word, "me"))
         self._desk.info(Kind.STANDBY, f"{self._me} wants to go standby [{word}]")
@@ -316,6 +338,7 @@ class Handover:
                 self.mine |= mirror(self._scope)
                 self._enter(Role.ACQUIRING, self._scope, word, HANDOVER_MS)
             case "done", Role.WAITING:
+                self.was_taken = True
                 text = f"Other node completed standby takeover of {word} resources."
                 self._desk.info(Kind.STANDBY, text, node=peer)
                 self.theirs |= mirror(self._scope)
@@ -353,6 +376,7 @@ class Handover:
             self._answer_owed(still_held)
         elif self.role is Role.RELEASING and not any(self._set_of(g) <= self._scope for g in still_held):
             self._desk.info(Kind.STANDBY, f"Local standby process completed [{self._scope_word}].")
+            self._given = self.mine & self._scope
             self.mine -= self._scope
             self._needs_failback = False
             self._enter(Role.WAITING, self._scope, self._scope_word, HANDOVER_MS)
@@ -369,6 +393,8 @@ class Handover:
 
     def offer_unable(self, unable: tuple[GroupSpec, ...], busy: bool) -> None:
         """Groups that did not start here go to the peer, once for each failure, as 3.0.6 meant to do."""
+        if self._leaving:
+            return
         now_ms = self._desk.now.ms
         keys = {group.key for group in unable if self.lets(group)}
         self._unable = {key: due for key, due in self._unable.items() if key in keys}

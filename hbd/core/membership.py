@@ -18,7 +18,7 @@ from hbd.core.claims import Peer, PeerKind
 from hbd.core.desk import Desk
 from hbd.core.effects import Kind, Level, PeerRecord, StoreGeneration, StorePeers, Transmit
 from hbd.core.liveness import LinkDead, Liveness, NodeDead
-from hbd.core.message import UINT32_MAX, BadField, Message
+from hbd.core.message import BadField, Message
 from hbd.core.sequence import GapClosed, GapSeen, TooManyLost
 from hbd.errors import WireError
 
@@ -331,7 +331,7 @@ class Membership:
 
     def _jump(self, peer: Peer, generation: int) -> None:
         """The peer knew a later life of ours, and believes nothing that an earlier one says (rule 18)."""
-        if generation > UINT32_MAX:
+        if generation > reports.GENERATION_MAX:
             return  # No life of ours ever had such a number, and none could follow it.
         self._desk.warn(
             Kind.REPLAY, f"{peer.name} knows a later generation of this node: going on as {generation}"

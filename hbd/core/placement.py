@@ -21,7 +21,7 @@ def belongs_here(
     if peer is None:
         return True
     if peer.speaks_classic:
-        return talk.lets(group)
+        return talk.leaves(group)
     if peer.dead or peer.gone:
         # With a different configuration only what the dead node is known to have held is ours to take.
         differs = peer.report is not None and peer.report.digest not in ("", digest)

@@ -7,6 +7,16 @@ A check returns a sentence about what is wrong, or None.
 from __future__ import annotations
 
 from hbd.config.model import AddressResource, GroupSpec, ResourceSpec
+from hbd.core.effects import (
+    Announce,
+    Effect,
+    Permit,
+    ProbeResource,
+    StartJob,
+    StartResource,
+    StoreHeld,
+    Transmit,
+)
 from hbd.sim.machines import Machine
 
 Machines = tuple[Machine, Machine]
@@ -52,6 +62,27 @@ def starts_are_allowed(machine: Machine, other: Machine, started: ResourceSpec) 
     for key, group in other.core._custody.groups.items():
         if group.may_run and started in group.spec.resources:
             return f"{machine.name} starts {started.identity} while {other.name} may be running {key}"
+    return None
+
+
+def effects_are_in_order(machine: Machine, effects: list[Effect]) -> str | None:
+    """Words and records go ahead of jobs, nothing starts unrecorded, who is muted announces nothing."""
+    jobs = False
+    for effect in effects:
+        match effect:
+            case StartJob(_, Announce() | ProbeResource(), _):
+                pass
+            case StartJob(_, action, _):
+                jobs = True
+                recorded = any(getattr(action, "resource", None) in held.resources for held in machine.held)
+                if isinstance(action, StartResource) and not recorded:
+                    return f"{machine.name} starts {action.resource.identity}, which is not on record"
+            case StoreHeld() | Transmit() if jobs:
+                return f"{machine.name}: a job goes ahead of what announces it"
+            case Permit(until_ms) if until_ms and machine.core is not None and machine.core._custody.muted:
+                return f"{machine.name} may announce while it is muted"
+            case _:
+                pass
     return None
 
 

@@ -24,6 +24,19 @@ class Fault(Enum):
     SLOW = "jobs on a resource take long"
     LOST = "somebody takes a service address away"
     SET_BACK = "the machine loses its power and its stored generation is an old one"
+    LATE = "datagrams are up to two seconds late, and doubled"
+    FLAP = "the wire is cut again and again"
+    BOTH_KILLED = "both daemons are killed"
+    BOTH_OFF = "both machines lose their power"
+    BOTH_STALL = "both machines stand still"
+    KILL_IN_START = "hbd is killed right after it asked for a start"
+    OFF_IN_START = "the power goes right after hbd asked for a start"
+    STALL_IN_START = "the machine stands still right after hbd asked for a start"
+    CUT_IN_START = "the wire is cut right after hbd asked for a start"
+    KILL_IN_STOP = "hbd is killed right after it asked for a stop"
+    OFF_IN_STOP = "the power goes right after hbd asked for a stop"
+    STALL_IN_STOP = "the machine stands still right after hbd asked for a stop"
+    CUT_IN_STOP = "the wire is cut right after hbd asked for a stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +64,7 @@ def plan(rng: Random, deadtime_ms: int, fault_phase_ms: int) -> list[Planned]:
         for_ms = rng.randint(50, rng.choice((1, 2, 3, 3, 9)) * deadtime_ms)
         at_ms = rng.randint(0, max(1, fault_phase_ms - 2 * for_ms // 3))
         faults.append(Planned(at_ms, fault, rng.randrange(2), for_ms))
+    if any(planned.fault is Fault.ONE_WAY for planned in faults):
+        # A node that is believed no more and cannot hear why: that is a cut in both directions.
+        faults = [p for p in faults if p.fault is not Fault.SET_BACK] or [Planned(0, Fault.STANDBY, 0, 1)]
     return sorted(faults, key=lambda planned: planned.at_ms)

@@ -116,6 +116,7 @@ class Machine:
         self._inbox: list[Event] = []
         self._jobs: set[Ticket] = set()
         self._watched: set[str] = set()
+        self._stops: dict[str, int] = {}
         self._requests = 0
         self.answers: dict[int, Answer] = {}
         self.quit = False
@@ -281,14 +282,19 @@ class Machine:
         fails = identity in self.troubles.start_fails
         self.starts[identity] = self.starts.get(identity, 0) + 1
         self.in_flight[identity] = self.in_flight.get(identity, 0) + 1
+        stops = self._stops.get(identity, 0)
+
+        def cancelled() -> bool:
+            # A stop takes the place of systemd's start job; an address is our own and ends with its job.
+            return self._stops.get(identity, 0) != stops or (address and ticket not in self._jobs)
+
         if not fails and not address:
             # A unit runs some time before its job is done.
-            self._later(delay_ms // 2, lambda: self._run(resource))
+            self._later(delay_ms // 2, lambda: None if cancelled() else self._run(resource))
 
         def done() -> None:
             self.in_flight[identity] -= 1
-            # A unit's job is systemd's and goes on; an address is our own doing and ends with the job.
-            if not fails and (not address or ticket in self._jobs):
+            if not fails and not cancelled():
                 self._run(resource)
             if delay_ms < limit_ms:
                 self._end(ticket, Outcome(Result.FAILED, "it exits with 1") if fails else OK)
@@ -303,6 +309,7 @@ class Machine:
         delay_ms = self.world.draw(1, 3) if address else self.world.draw(20, 400)
         delay_ms += self.troubles.slow.get(identity, 0)
         self.in_flight[identity] = self.in_flight.get(identity, 0) + 1
+        self._stops[identity] = self._stops.get(identity, 0) + 1
 
         def done() -> None:
             self.in_flight[identity] -= 1

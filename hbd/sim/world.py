@@ -29,8 +29,14 @@ from hbd.config.model import (
     Timing,
     UnitResource,
 )
-from hbd.core.effects import Effect, Log, StartJob, StartResource
-from hbd.core.events import Event, Scope, Standby, Stop, Takeover
+from hbd.core.effects import (
+    Effect,
+    Log,
+    StartJob,
+    StartResource,
+    StopResource,
+)
+from hbd.core.events import Event, Scope, Standby, Stop, Takeover, Tick
 from hbd.sim import checks
 from hbd.sim.faults import Fault, Planned, plan
 from hbd.sim.machines import Machine
@@ -38,6 +44,8 @@ from hbd.sim.network import Network
 
 FAULTS_FROM_MS = 2_000
 FAULTS_FOR_MS = 12_000
+MOST_TICKS = 200
+"""More Ticks than this in one millisecond, and a core does not move its deadline on."""
 HEALING_MS = 22_000
 """After the last fault, everything has to be in place again within this time."""
 REST_MS = 1_500
@@ -94,6 +102,8 @@ class World:
         self._woke_ms = {machine.name: 0 for machine in self.machines}
         self._lines: deque[str] = deque(maxlen=120)
         self._over = False
+        self._ambush: list[tuple[Machine, type[StartResource | StopResource], Fault, int]] = []
+        self._ticks = (0, 0)
         self._digest = hashlib.sha256() if keep_trace else None
 
     def _draw_setting(self) -> Setting:
@@ -159,6 +169,9 @@ class World:
 
     def stepped(self, machine: Machine, event: Event, effects: list[Effect]) -> None:
         """A core took a step."""
+        self._count_ticks(machine, event)
+        self._require(checks.effects_are_in_order(machine, effects))
+        self._spring(machine, effects)
         for effect in effects:
             if isinstance(effect, Log):
                 self._lines.append(f"{self.now_ms:>7} {machine.name}: {effect.text}")
@@ -169,6 +182,23 @@ class World:
             self._digest.update(repr((self.now_ms, machine.name, event, effects)).encode())
         self._require(checks.truth_is_claimed(machine))
         self._check_safety()
+
+    def _count_ticks(self, machine: Machine, event: Event) -> None:
+        """A deadline that no Tick moves on would keep a processor busy for ever."""
+        if isinstance(event, Tick):
+            at_ms, count = self._ticks
+            self._ticks = (self.now_ms, count + 1 if at_ms == self.now_ms else 1)
+            if self._ticks[1] > MOST_TICKS:
+                self._require(f"{machine.name} asks for a Tick again and again at {self.now_ms} ms")
+
+    def _spring(self, machine: Machine, effects: list[Effect]) -> None:
+        """Faults that wait for a moment: the next start or stop of their machine."""
+        jobs = [effect.action for effect in effects if isinstance(effect, StartJob)]
+        for trap in list(self._ambush):
+            prey, kind, fault, for_ms = trap
+            if prey is machine and any(isinstance(action, kind) for action in jobs):
+                self._ambush.remove(trap)
+                self.at(self.draw(0, 3), partial(_STRIKES[fault], self, machine, for_ms))
 
     # ------------------------------------------------------------ a run
 
@@ -202,6 +232,7 @@ class World:
     def _heal(self) -> None:
         self._lines.append(f"{self.now_ms:>7} everything is healed")
         self.network.calm()
+        self._ambush.clear()
         for machine in self.machines:
             machine.troubles.stop_fails.clear()
             machine.troubles.slow.clear()
@@ -298,6 +329,32 @@ class World:
 
         self.at(for_ms, over)
 
+    def _late(self, machine: Machine, for_ms: int) -> None:
+        network = self.network
+        network.jitter_ms, network.duplication = 2000, 0.3
+
+        def over() -> None:
+            network.jitter_ms, network.duplication = 1, 0.0
+
+        self.at(for_ms, over)
+
+    def _flap(self, machine: Machine, for_ms: int) -> None:
+        at_ms = 0
+        while at_ms < for_ms:
+            cut_ms = self.draw(10, 900)
+            self.at(at_ms, lambda: self.network.cut.update({1, 2}))
+            self.at(at_ms + cut_ms, self.network.cut.clear)
+            at_ms += cut_ms + self.draw(5, 900)
+
+    def _both(self, machine: Machine, for_ms: int, strike: Callable[[World, Machine, int], None]) -> None:
+        for each in self.machines:
+            strike(self, each, self.draw(20, for_ms + 20))
+
+    def _trap(
+        self, machine: Machine, for_ms: int, kind: type[StartResource | StopResource], fault: Fault
+    ) -> None:
+        self._ambush.append((machine, kind, fault, for_ms))
+
     def _lost(self, machine: Machine, for_ms: int) -> None:
         for group in GROUPS:
             machine.lose(group.resources[0])
@@ -357,6 +414,19 @@ _STRIKES: dict[Fault, Callable[[World, Machine, int], None]] = {
     Fault.SLOW: World._slow,
     Fault.LOST: World._lost,
     Fault.SET_BACK: World._set_back,
+    Fault.LATE: World._late,
+    Fault.FLAP: World._flap,
+    Fault.BOTH_KILLED: partial(World._both, strike=World._kill),
+    Fault.BOTH_OFF: partial(World._both, strike=World._power),
+    Fault.BOTH_STALL: partial(World._both, strike=World._stall),
+    Fault.KILL_IN_START: partial(World._trap, kind=StartResource, fault=Fault.KILL),
+    Fault.OFF_IN_START: partial(World._trap, kind=StartResource, fault=Fault.POWER),
+    Fault.STALL_IN_START: partial(World._trap, kind=StartResource, fault=Fault.STALL),
+    Fault.CUT_IN_START: partial(World._trap, kind=StartResource, fault=Fault.CUT),
+    Fault.KILL_IN_STOP: partial(World._trap, kind=StopResource, fault=Fault.KILL),
+    Fault.OFF_IN_STOP: partial(World._trap, kind=StopResource, fault=Fault.POWER),
+    Fault.STALL_IN_STOP: partial(World._trap, kind=StopResource, fault=Fault.STALL),
+    Fault.CUT_IN_STOP: partial(World._trap, kind=StopResource, fault=Fault.CUT),
 }
 
 
