@@ -214,3 +214,16 @@ def test_nothing_else_can_be_moved_while_a_failback_is_under_way() -> None:
     assert pair.standby(pair.beta).refused == "resources in transition 1"
     assert pair.takeover(pair.alpha).refused == "resources are in flux"
     pair.until(lambda: pair.owners() == at_home(GROUPS), 5000)
+
+
+def test_takeovers_that_cross_do_what_they_report() -> None:
+    pair = Pair().started()
+    pair.takeover(pair.alpha, Scope.FOREIGN)
+    pair.takeover(pair.beta, Scope.FOREIGN)
+    pair.run(25_000)
+    moved = pair.owners() == {SHOP_KEY: "beta", FILES_KEY: "alpha"}
+    assert moved or pair.owners() == at_home(GROUPS)
+    for node in (pair.alpha, pair.beta):
+        assert pair.view(node).transition == 0
+        cancelled = not pair.never_logged(node, "takeover of [foreign] ended: cancelled")
+        assert cancelled is not moved
