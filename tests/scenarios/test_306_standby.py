@@ -198,3 +198,21 @@ def test_takeover_from_a_heartbeat_asks_it_and_takes_what_it_gives() -> None:
     pair.run(200)
     assert pair.jobs(pair.alpha, asked_ms) == START_FILES
     assert pair.view(pair.alpha).last_finished == (1, "done")
+
+
+def test_a_taker_that_restarts_in_the_middle_leaves_the_group_to_its_giver() -> None:
+    pair, beta = both_at_home()
+    pair.standby(pair.alpha)
+    pair.run(10)
+    beta.ask_resources("all", "other")
+    pair.run(500)
+    assert pair.alpha.running == {}
+    beta.restarts()
+    beta.joins()
+    pair.run(100)
+    assert pair.alpha.running == {}
+    beta.resource("none", 0)
+    beta.resource("none", 1)
+    pair.run(12_000)
+    assert sorted(pair.alpha.running) == ["10.0.0.1", "db.service", "web.service"]
+    assert pair.view(pair.alpha).last_finished[1] != "done"
