@@ -147,8 +147,11 @@ class RunDir:
         return not 0 < stamp_ms <= now_ms or now_ms - stamp_ms > patience_ms
 
     def be_patient(self, patience_ms: int) -> None:
-        """How long the peer waits for us; stored with the next stamp."""
-        self._patience_ms = patience_ms
+        """How long the peer waits for us. Stored at once: a peer that has just come waits less than none."""
+        if patience_ms != self._patience_ms:
+            self._patience_ms = patience_ms
+            stamp_ms, _ = ALIVE.unpack(self._alive)
+            self._alive[:] = ALIVE.pack(stamp_ms, patience_ms)
 
     def stamp(self, now_ms: int) -> None:
         """We are healthy now: a store to memory, no system call."""

@@ -197,6 +197,7 @@ class Machine:
             if self.core is not core:
                 return
             self._perform(effect)
+        self.patience_ms = core.restart_patience_ms
         self.world.stepped(self, event, effects)
         if self.core is core:
             self._arm()
@@ -235,8 +236,6 @@ class Machine:
                 self._begin(ticket, action, limit_ms)
             case FeedWatchdog():
                 self.alive_ms = self.world.now_ms
-                assert self.core is not None
-                self.patience_ms = self.core.restart_patience_ms
             case StoreHeld(groups):
                 self.held = groups
             case StoreGeneration(generation):
