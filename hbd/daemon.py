@@ -248,7 +248,7 @@ class Daemon:
                 self._spawn(work)
             self._adapt(self._config)
             self._take_signals()
-            driver.post(Started(held, self._is_late(held)))
+            driver.post(Started(held, self._is_late(held), self._run.silent_ms(clock.boot_ms())))
             self._notifier.ready()
             realtime.quiet_collector()
             self._spawn(self._settle_units())

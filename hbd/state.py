@@ -141,6 +141,11 @@ class RunDir:
         text = _read(self.path / "held")
         return decode_held(text) if text else ()
 
+    def silent_ms(self, now_ms: int) -> int:
+        """How long since a daemon of this boot was healthy; 0 if that is not known."""
+        stamp_ms, _ = ALIVE.unpack(self._alive)
+        return now_ms - stamp_ms if 0 < stamp_ms <= now_ms else 0
+
     def is_overdue(self, now_ms: int) -> bool:
         """Whether no daemon of this boot was healthy for longer than the peer waits, or nobody knows."""
         stamp_ms, patience_ms = ALIVE.unpack(self._alive)

@@ -116,7 +116,8 @@ class Channel:
         pairs += [(f.HG, f"{self.generation:x}"), (f.TS, f"{now.wall_s:x}")]
         if numbered:
             pairs.append((f.LD, self.load))
-        message = Message.of(*pairs, (f.TTL, self._ttl))
+        pairs.append((f.TTL, self._ttl))
+        message = Message.of(*pairs)
         if numbered:
             self._history.record(self.seq, message)
         return self._encode(message)

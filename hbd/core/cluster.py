@@ -111,6 +111,9 @@ class Cluster:
                 self._take_fact(fact)
             self._notice_deaf_peer()
             self._proceed()
+            if self._must_speak(event):
+                self._speak()
+            self._end()
             if isinstance(event, Tick):
                 self._pulse(on_time)
             if isinstance(event, Tick) or self._desk.has_jobs:
@@ -220,8 +223,10 @@ class Cluster:
 
     def _take(self, event: Event) -> None:
         match event:
-            case Started(held, late):
+            case Started(held, late, silent_ms):
                 self._begin(held, late)
+                if held:
+                    self._membership.was_silent(silent_ms)
             case LinkOpened(medium) if medium not in self._open:
                 self._desk.emit(CloseLink(medium))
             case LinkOpened(medium):
@@ -409,7 +414,15 @@ class Cluster:
         self._note_progress()
         if self._leaving:
             self._say_goodbye(peer)
-        self._speak()
+
+    def _must_speak(self, event: Event) -> bool:
+        """Whether our state may be news: a heartbeat like the one before it changes nothing without a job."""
+        if self._membership.answer_due or self._desk.has_jobs or self._desk.now.ms >= self._next_status_ms:
+            return True
+        return not (isinstance(event, DatagramReceived) and self._membership.last_was_routine)
+
+    def _end(self) -> None:
+        peer = self._membership.peer
         if self._farewell_ms is not None and self._may_quit(peer, self._farewell_ms):
             self._done = True
             self._desk.info(Kind.SHUTDOWN, f"{self._identity.name} Heartbeat shutdown complete.")

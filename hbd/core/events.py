@@ -129,10 +129,12 @@ Command = Standby | Takeover | Reload | Stop
 @dataclass(frozen=True, slots=True)
 class Started:
     """The first event. `held` is what a previous daemon of this boot had started; `late` says that nobody
-    has looked after it for longer than the peer waits (`Cluster.restart_patience_ms`), or nobody knows."""
+    has looked after it for longer than the peer waits (`Cluster.restart_patience_ms`), or nobody knows;
+    `silent_ms` for how long that was."""
 
     held: tuple[HeldGroup, ...] = ()
     late: bool = False
+    silent_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ class Membership:
         self.channel = Channel(config, identity.name, identity.uuid, identity.generation, rng)
         self.channel.remember(identity.peers)
         self.peers = {name: Peer(name, fresh_from=(identity.generation, 1)) for name in config.peers}
+        self.peer = next(iter(self.peers.values())) if len(self.peers) == 1 else None
+        """The other node of a two-node cluster."""
         self.status = "init"
         self.node_status = dict.fromkeys(config.peers, "init")
         timing = config.timing
@@ -88,6 +90,8 @@ class Membership:
         )
         self.last_was_idle = False
         """The last datagram was dropped, our own or a duplicate: nothing follows from it."""
+        self.last_was_routine = False
+        """The last datagram was a status that says what the one before it said."""
         self.answer_due = False
         """A peer's state changed: it waits for our echo."""
         self.generation_jumped = False
@@ -103,11 +107,6 @@ class Membership:
         self._own_links: set[str] = set()
 
     # ------------------------------------------------------------ for others
-
-    @property
-    def peer(self) -> Peer | None:
-        """The other node of a two-node cluster."""
-        return next(iter(self.peers.values())) if len(self.peers) == 1 else None
 
     @property
     def live(self) -> list[Peer]:
@@ -126,6 +125,11 @@ class Membership:
         self._liveness = Liveness(
             self._desk.now.ms, self._config.peers, timing.warntime_ms, timing.deadtime_ms, timing.initdead_ms
         )
+
+    def was_silent(self, silent_ms: int) -> None:
+        """We come back to what an earlier life started: since then at the latest the peer hears nothing."""
+        self._echoed_ms = self._desk.now.ms - silent_ms
+        self._hearing_since_ms = self._desk.now.ms
 
     def reconfigure(self, config: Config) -> None:
         """Timings, keys and formats of a reload. The set of nodes needs a restart."""
@@ -169,7 +173,7 @@ class Membership:
         ours and another of its own before it can echo anything, which takes two keepalives at the most.
         """
         peer, now_ms, twice_ms = self.peer, self._desk.now.ms, 2 * self._config.timing.keepalive_ms
-        if peer is None or not peer.alive or self._echoed_ms is None:
+        if peer is None or not peer.alive or peer.kind is not PeerKind.HBD or self._echoed_ms is None:
             return 0
         if now_ms - self._hearing_since_ms <= twice_ms or now_ms - self.heard_ms(peer.name) > twice_ms:
             return 0
@@ -248,7 +252,7 @@ class Membership:
 
     def datagram(self, medium: MediumSpec, payload: bytes) -> list[Fact]:
         """Take in one datagram; whatever it holds, nothing is raised."""
-        self.last_was_idle = True
+        self.last_was_idle, self.last_was_routine = True, False
         match self.channel.receive(self._desk.now, payload):
             case Dropped(reason, node, detail, known_generation):
                 self._report_drop(reason, node, detail)
@@ -316,7 +320,8 @@ class Membership:
             known = False
         if not peer.apply(report, received.generation, received.seq):
             return []
-        if report.content != before:
+        self.last_was_routine = report.content == before
+        if not self.last_was_routine:
             self.answer_due = True
         generation, seq = report.echo
         if generation == self.channel.generation and seq in self._sent_ms:

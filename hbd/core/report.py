@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 from hbd.config.model import AutoFailback
 from hbd.errors import WireError
@@ -129,9 +130,15 @@ def encode(report: Report) -> str:
         entry = report.groups[name]
         if entry == NOTHING:
             continue
-        letters = "".join(letter for letter, attribute in _FLAGS if getattr(entry, attribute))
-        parts.append(f"{entry.posture.value}{letters},{entry.epoch:x},{name}")
+        parts.append(_word(name, entry))
     return " ".join(parts)
+
+
+# The same few words go to and fro with every heartbeat.
+@lru_cache(maxsize=1024)
+def _word(name: str, entry: Entry) -> str:
+    letters = "".join(letter for letter, attribute in _FLAGS if getattr(entry, attribute))
+    return f"{entry.posture.value}{letters},{entry.epoch:x},{name}"
 
 
 def decode(text: str) -> Report:
@@ -178,6 +185,7 @@ def _epoch(text: str) -> int:
     return epoch
 
 
+@lru_cache(maxsize=1024)
 def _entry(word: str) -> tuple[str, Entry]:
     letters, epoch, name = word.split(",", 2)
     if not name or len(letters) > 16:

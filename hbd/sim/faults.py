@@ -59,9 +59,9 @@ class Planned:
 def plan(rng: Random, deadtime_ms: int, fault_phase_ms: int) -> list[Planned]:
     """A seed's faults, in the order of time."""
     faults = []
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.randint(1, 3)):
         fault = rng.choice(list(Fault))
-        for_ms = rng.randint(50, rng.choice((1, 2, 3, 3, 9)) * deadtime_ms)
+        for_ms = rng.randint(50, rng.choice((1, 1, 2, 3, 7)) * deadtime_ms)
         at_ms = rng.randint(0, max(1, fault_phase_ms - 2 * for_ms // 3))
         faults.append(Planned(at_ms, fault, rng.randrange(2), for_ms))
     if any(planned.fault is Fault.ONE_WAY for planned in faults):

@@ -135,7 +135,8 @@ class Machine:
         identity = Identity(self.name, self.uuid, self.generation, incarnation, self.peers)
         self.core = Cluster(self.config, identity, self.world.draw(0, 2**31))
         late = self.alive_ms is None or self.world.now_ms - self.alive_ms > self.patience_ms
-        self.post(Started(self.held, bool(self.held) and late))
+        silent_ms = 0 if self.alive_ms is None else self.world.now_ms - self.alive_ms
+        self.post(Started(self.held, bool(self.held) and late, silent_ms))
 
     def kill_daemon(self) -> None:
         """kill -9: resources stay, jobs of systemd go on, everything in memory is gone."""

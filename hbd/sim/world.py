@@ -42,13 +42,13 @@ from hbd.sim.faults import Fault, Planned, plan
 from hbd.sim.machines import Machine
 from hbd.sim.network import Network
 
-FAULTS_FROM_MS = 2_000
-FAULTS_FOR_MS = 12_000
+FAULTS_FROM_MS = 1_500
+FAULTS_FOR_MS = 6_000
 MOST_TICKS = 200
 """More Ticks than this in one millisecond, and a core does not move its deadline on."""
 HEALING_MS = 22_000
 """After the last fault, everything has to be in place again within this time."""
-REST_MS = 1_500
+REST_MS = 1_200
 """In place means: found in place twice, so far apart."""
 
 
@@ -67,8 +67,9 @@ class Setting:
 
     @property
     def timing(self) -> Timing:
+        initdead_ms = 5 * self.deadtime_ms // 4
         return Timing(
-            self.keepalive_ms, self.deadtime_ms // 2, self.deadtime_ms, 2 * self.deadtime_ms, self.deadtime_ms
+            self.keepalive_ms, self.deadtime_ms // 2, self.deadtime_ms, initdead_ms, self.deadtime_ms
         )
 
 
@@ -107,13 +108,13 @@ class World:
         self._digest = hashlib.sha256() if keep_trace else None
 
     def _draw_setting(self) -> Setting:
-        keepalive_ms = self._rng.choice((500, 600, 800))
+        keepalive_ms = self._rng.choice((500, 700, 900))
         deadtime_ms = keepalive_ms * self._rng.choice((5, 6))
         failback = self._rng.choice(list(AutoFailback))
         both = (failback, failback)
         if failback is not AutoFailback.LEGACY and self._rng.random() < 0.2:
             both = (AutoFailback.ON, AutoFailback.OFF)
-        msgfmt = self._rng.choice(list(MsgFormat))
+        msgfmt = self._rng.choice((MsgFormat.NETSTRING, MsgFormat.NETSTRING, MsgFormat.CLASSIC))
         return Setting(keepalive_ms, deadtime_ms, both, msgfmt)
 
     def _machine(self, number: int, name: str) -> Machine:
@@ -210,7 +211,7 @@ class World:
             self.at(FAULTS_FROM_MS + planned.at_ms, partial(self._strike, planned))
         last_ms = max((planned.until_ms for planned in self.plan), default=0)
         # Some runs let the pair come to rest under its faults; others heal it in full motion.
-        pause_ms = self.draw(0, self.setting.deadtime_ms)
+        pause_ms = self.draw(0, self.setting.deadtime_ms // 2)
         self.at(FAULTS_FROM_MS + last_ms + pause_ms, self._heal)
         while self._heap and not self._over:
             self.now_ms, _, action = heapq.heappop(self._heap)
