@@ -111,8 +111,10 @@ class Cluster:
                 self._take_fact(fact)
             self._notice_deaf_peer()
             self._proceed()
-            if self._must_speak(event):
+            if self._is_news(event):
+                self._note_progress()
                 self._speak()
+                self._store()
             self._end()
             if isinstance(event, Tick):
                 self._pulse(on_time)
@@ -120,7 +122,6 @@ class Cluster:
                 self._permit()
             self._next_deadline_ms = self._find_deadline_ms()
         self._last_ms = now.ms
-        self._store()
         return self._desk.close()
 
     def _changed_nothing(self, now: Instant) -> bool:
@@ -411,11 +412,8 @@ class Cluster:
         if active and peer is not None and peer.alive and not self._leaving:
             custody.fail_back(peer)
         self._finish_classic(peer)
-        self._note_progress()
-        if self._leaving:
-            self._say_goodbye(peer)
 
-    def _must_speak(self, event: Event) -> bool:
+    def _is_news(self, event: Event) -> bool:
         """Whether our state may be news: a heartbeat like the one before it changes nothing without a job."""
         if self._membership.answer_due or self._desk.has_jobs or self._desk.now.ms >= self._next_status_ms:
             return True
@@ -518,6 +516,8 @@ class Cluster:
 
     def _speak(self) -> None:
         """A heartbeat when it is due, and at once when our state changed or the peer waits for an echo."""
+        if self._leaving:
+            self._say_goodbye(self._membership.peer)
         report = self._report()
         now_ms = self._desk.now.ms
         if now_ms < self._next_status_ms and report.content == self._said and not self._membership.answer_due:

@@ -103,6 +103,8 @@ class Membership:
         """No `protocol` in its status: it answers no reqnodes, and needs no acks."""
         self._asked_ms: int | None = None
         self._answered = False
+        self._due_ms = 0
+        """Before this nobody is dead and nothing is to be asked for again."""
         self._quiet: dict[str, tuple[int, int]] = {}
         self._own_links: set[str] = set()
 
@@ -142,7 +144,9 @@ class Membership:
         times = [self._liveness.deadline_ms(), self.channel.next_request_ms()]
         if self.status == "up" and self._asked_ms is not None and not self._answered:
             times.append(self._asked_ms + REQNODES_MS)
-        return min((t for t in times if t is not None), default=None)
+        due_ms = min((t for t in times if t is not None), default=None)
+        self._due_ms = 0 if due_ms is None else due_ms
+        return due_ms
 
     # ------------------------------------------------------------ out
 
@@ -223,6 +227,8 @@ class Membership:
         """Who is dead by now, and what is to be asked for again."""
         facts: list[Fact] = []
         now = self._desk.now
+        if now.ms < self._due_ms:
+            return facts
         for fact in self._liveness.expire(now.ms):
             match fact:
                 case LinkDead(node, link):

@@ -49,7 +49,6 @@ _CLASSIC_HEAD: Final = b">>>\n"
 _CLASSIC_END: Final = b"\n<<<\n"
 _CLASSIC_AUTH: Final = b"\nauth="
 
-_MAX_LENGTH_DIGITS: Final = 6
 _SIGNATURE: Final = re.compile(rb"([1-9][0-9]?):([^,]+),")
 _MAX_SIGNATURE_BYTES: Final = 2 + 1 + auth.MAX_TOKEN_BYTES + 1
 
@@ -57,7 +56,9 @@ _KINDS: Final = tuple(Kind)
 _TEXT_PREFIX: Final = {b"(%d)" % kind: kind for kind in Kind if kind is not Kind.STRING}
 _STRING: Final = Kind.STRING
 _BASE64_KINDS: Final = (Kind.BINARY, Kind.COMPRESSED)
-_ZERO, _COMMA, _OPEN, _CLOSE = b"0,()"
+_COMMA = b","[0]
+# LEN without a leading zero, of at most six digits; the name ends at the first equals sign.
+_FIELD: Final = re.compile(rb"([1-9][0-9]{0,5}):\(([0-5])\)([^=]{1,64})=")
 
 
 class Framing(Enum):
@@ -260,21 +261,19 @@ def _netstring_fields(raw: bytes, at: int, end: int) -> list[Field]:
     """The fields between two positions, which they must fill exactly."""
     fields: list[Field] = []
     while at < end:
-        colon = raw.find(b":", at, at + _MAX_LENGTH_DIGITS + 1)
-        digits = raw[at:colon]
-        if colon < 0 or not digits.isdigit() or raw[at] == _ZERO:
-            raise BadDatagram(Reason.BAD_FIELD, f"no length at byte {at}")
-        stop = colon + 1 + int(digits)
-        if stop >= end or raw[stop] != _COMMA:
+        head = _FIELD.match(raw, at, end)
+        if head is None:
+            raise BadDatagram(Reason.BAD_FIELD, f"no LEN:(KIND)NAME= at byte {at}")
+        digits, kind, spelt = head.groups()
+        begin = head.end()
+        # LEN counts from the bracket that follows its colon.
+        stop = at + len(digits) + 1 + int(digits)
+        if not begin <= stop < end or raw[stop] != _COMMA:
             raise BadDatagram(Reason.BAD_FIELD, f"the length at byte {at} is wrong")
-        equals = raw.find(b"=", colon + 4, stop)
-        kind = raw[colon + 2] - _ZERO
-        if equals < 0 or raw[colon + 1] != _OPEN or raw[colon + 3] != _CLOSE or not 0 <= kind < len(_KINDS):
-            raise BadDatagram(Reason.BAD_FIELD, f"no (KIND)NAME= at byte {colon + 1}")
-        name = name_from_wire(raw[colon + 4 : equals])
+        name = name_from_wire(spelt)
         if name is None:
-            raise BadDatagram(Reason.BAD_FIELD, f"no name at byte {colon + 4}")
-        fields.append((_KINDS[kind], name, raw[equals + 1 : stop]))
+            raise BadDatagram(Reason.BAD_FIELD, f"no name at byte {at}")
+        fields.append((_KINDS[int(kind)], name, raw[begin:stop]))
         at = stop + 1
         if len(fields) > MAX_FIELDS:
             raise BadDatagram(Reason.TOO_MANY_FIELDS)

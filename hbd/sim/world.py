@@ -42,13 +42,13 @@ from hbd.sim.faults import Fault, Planned, plan
 from hbd.sim.machines import Machine
 from hbd.sim.network import Network
 
-FAULTS_FROM_MS = 1_500
+FAULTS_FROM_MS = 1_200
 FAULTS_FOR_MS = 6_000
 MOST_TICKS = 200
 """More Ticks than this in one millisecond, and a core does not move its deadline on."""
 HEALING_MS = 22_000
 """After the last fault, everything has to be in place again within this time."""
-REST_MS = 1_200
+REST_MS = 1_000
 """In place means: found in place twice, so far apart."""
 
 
