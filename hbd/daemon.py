@@ -271,7 +271,7 @@ class Daemon:
         return False
 
     def _feed(self, now_ms: int) -> None:
-        self._run.stamp(now_ms)
+        self._run.stamp(min(now_ms, self._core.heard_ms))
         self._notifier.watchdog()
 
     def _expect(self, view: ClusterView) -> None:

@@ -159,7 +159,7 @@ class RunDir:
             self._alive[:] = ALIVE.pack(stamp_ms, patience_ms)
 
     def stamp(self, now_ms: int) -> None:
-        """We are healthy now: a store to memory, no system call."""
+        """We were healthy and heard at this moment: a store to memory, no system call."""
         self._alive[:] = ALIVE.pack(now_ms, self._patience_ms)
 
     def store_held(self, groups: tuple[HeldGroup, ...]) -> None:

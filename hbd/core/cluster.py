@@ -171,7 +171,9 @@ class Cluster:
         self._desk.log(Level.WARN, Kind.ABSENCE, f"this node did not run for {gap_ms} ms")
         if peer is not None and (peer.dead or peer.gone) and gap_ms > self.restart_patience_ms:
             self._membership.exhume(peer)
-        if peer is None or peer.dead or peer.gone or silent_ms <= self.patience_ms:
+        # Whether the peer hears us again takes two keepalives to find out, and it may bury us meanwhile.
+        limit_ms = self.patience_ms - 2 * timing.keepalive_ms
+        if peer is None or peer.dead or peer.gone or silent_ms <= limit_ms:
             return False
         if self._custody.may_run_anything:
             self._desk.log(
@@ -207,6 +209,11 @@ class Cluster:
         """How long we may go unheard before the peer may take over, less what an echo may age."""
         timing = self._config.timing
         return timing.deadtime_ms - timing.keepalive_ms - timing.keepalive_ms // 2
+
+    @property
+    def heard_ms(self) -> int:
+        """When the peer last heard us, as far as we know; now, where nobody is there to hear."""
+        return self._membership.heard_by_peer_ms()
 
     @property
     def restart_patience_ms(self) -> int:

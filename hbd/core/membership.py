@@ -170,6 +170,13 @@ class Membership:
             since_ms = min(since_ms, self._echoed_ms)
         return self._desk.now.ms - since_ms
 
+    def heard_by_peer_ms(self) -> int:
+        """When our last heartbeat left that the peer echoed; now, if no peer could echo."""
+        peer = self.peer
+        if peer is None or not peer.alive or peer.kind is not PeerKind.HBD or self._echoed_ms is None:
+            return self._desk.now.ms
+        return self._echoed_ms
+
     def unechoed_ms(self) -> int:
         """How long the peer has not heard us although we hear it.
 

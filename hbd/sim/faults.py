@@ -39,6 +39,12 @@ class Fault(Enum):
     CUT_IN_STOP = "the wire is cut right after hbd asked for a stop"
 
 
+WIRE = (
+    Fault.CUT, Fault.ONE_WAY, Fault.LOSS, Fault.LATE, Fault.FLAP, Fault.CUT_IN_START, Fault.CUT_IN_STOP,
+)  # fmt: skip
+"""Faults of the wire between the machines."""
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One fault: when, on which machine, for how long."""
@@ -61,7 +67,7 @@ def plan(rng: Random, deadtime_ms: int, fault_phase_ms: int) -> list[Planned]:
     faults = []
     for _ in range(rng.randint(1, 3)):
         fault = rng.choice(list(Fault))
-        for_ms = rng.randint(50, rng.choice((1, 1, 2, 3, 7)) * deadtime_ms)
+        for_ms = rng.randint(50, rng.choice((1, 1, 2, 3, 5)) * deadtime_ms)
         at_ms = rng.randint(0, max(1, fault_phase_ms - 2 * for_ms // 3))
         faults.append(Planned(at_ms, fault, rng.randrange(2), for_ms))
     if any(planned.fault is Fault.ONE_WAY for planned in faults):

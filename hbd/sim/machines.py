@@ -117,6 +117,7 @@ class Machine:
         self._jobs: set[Ticket] = set()
         self._watched: set[str] = set()
         self._stops: dict[str, int] = {}
+        self._starting: dict[str, int] = {}
         self._requests = 0
         self.answers: dict[int, Answer] = {}
         self.quit = False
@@ -154,6 +155,7 @@ class Machine:
         self.powered = self.frozen = False
         self._boot += 1
         self.in_flight.clear()
+        self._starting.clear()
         self.held, self.alive_ms = (), None
         for resource in list(self.running.values()):
             del self.running[resource.identity]
@@ -236,7 +238,8 @@ class Machine:
                 self._jobs.add(ticket)
                 self._begin(ticket, action, limit_ms)
             case FeedWatchdog():
-                self.alive_ms = self.world.now_ms
+                assert self.core is not None
+                self.alive_ms = self.core.heard_ms
             case StoreHeld(groups):
                 self.held = groups
             case StoreGeneration(generation):
@@ -292,8 +295,12 @@ class Machine:
             # A unit runs some time before its job is done.
             self._later(delay_ms // 2, lambda: None if cancelled() else self._run(resource))
 
+        self._starting[identity] = self._starting.get(identity, 0) + 1
+
         def done() -> None:
-            self.in_flight[identity] -= 1
+            if self._stops.get(identity, 0) == stops:
+                self._starting[identity] -= 1
+                self.in_flight[identity] -= 1
             if not fails and not cancelled():
                 self._run(resource)
             if delay_ms < limit_ms:
@@ -310,6 +317,7 @@ class Machine:
         delay_ms += self.troubles.slow.get(identity, 0)
         self.in_flight[identity] = self.in_flight.get(identity, 0) + 1
         self._stops[identity] = self._stops.get(identity, 0) + 1
+        self.in_flight[identity] -= self._starting.pop(identity, 0)
 
         def done() -> None:
             self.in_flight[identity] -= 1

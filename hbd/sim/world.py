@@ -38,7 +38,7 @@ from hbd.core.effects import (
 )
 from hbd.core.events import Event, Scope, Standby, Stop, Takeover, Tick
 from hbd.sim import checks
-from hbd.sim.faults import Fault, Planned, plan
+from hbd.sim.faults import WIRE, Fault, Planned, plan
 from hbd.sim.machines import Machine
 from hbd.sim.network import Network
 
@@ -376,7 +376,14 @@ class World:
                 return True
             if self.now_ms - self._woke_ms[machine.name] <= checks.ADDRESS_GRACE_MS:
                 return True
-        return self._is_cut()
+        return self._is_cut() or self._wire_is_doubly_ill()
+
+    def _wire_is_doubly_ill(self) -> bool:
+        """Two faults of the wire at once, or many cuts, lately: no node can tell that from one long cut."""
+        since_ms = self.now_ms - FAULTS_FROM_MS - self.setting.deadtime_ms - 2 * self.setting.keepalive_ms
+        until_ms = self.now_ms - FAULTS_FROM_MS
+        ill = [p for p in self.plan if p.fault in WIRE and p.at_ms <= until_ms and p.until_ms >= since_ms]
+        return len(ill) >= 2 or any(p.fault is Fault.FLAP for p in ill)
 
     def _is_cut(self) -> bool:
         """Both directions were silent at once, and one of them still is, or was lately: a partition."""
