@@ -345,10 +345,10 @@ class Custody:
     def _may_run_elsewhere(self, group: Group, peer: Peer) -> bool:
         """After a reload, a resource may still run at the peer under a name that we do not know (rule 6)."""
         report = peer.report
-        assert report is not None
-        assert report.groups is not None
+        if not group.gained or report is None or report.groups is None:
+            return False
         strange = any(entry.claims and key not in self.groups for key, entry in report.groups.items())
-        return group.gained and (strange or report.shedding)
+        return strange or report.shedding
 
     def _decide(self, group: Group, peer: Peer | None, active: bool, leaving: bool) -> None:
         exchange = self._exchanges[group.key]

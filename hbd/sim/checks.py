@@ -21,6 +21,8 @@ from hbd.sim.machines import Machine
 
 Machines = tuple[Machine, Machine]
 
+BOTH_MS = 15
+"""Two nodes that take the same address off within this time did so for the same reason."""
 ADDRESS_GRACE_MS = 60
 """Waking or healing until the address is off: one round trip, probing, one job."""
 

@@ -103,6 +103,8 @@ class World:
         self._woke_ms = {machine.name: 0 for machine in self.machines}
         self._lines: deque[str] = deque(maxlen=120)
         self._over = False
+        self._let_go_ms: dict[str, int] = {}
+        self._struck_ms = 0
         self._ambush: list[tuple[Machine, type[StartResource | StopResource], Fault, int]] = []
         self._ticks = (0, 0)
         self._digest = hashlib.sha256() if keep_trace else None
@@ -166,7 +168,23 @@ class World:
         """The truth changed."""
         what = "runs" if resource.identity in machine.running else "is off"
         self._lines.append(f"{self.now_ms:>7} {machine.name}: {resource.identity} {what}")
+        if isinstance(resource, AddressResource):
+            self._check_somebody_keeps(machine, resource.identity)
         self._check_safety()
+
+    def _check_somebody_keeps(self, machine: Machine, address: str) -> None:
+        """When two healthy nodes have the same address, one of them keeps it (rules 8 and 9)."""
+        other = self.machines[2 - machine.number]
+        if address in machine.running:
+            return
+        if address in other.running:
+            self._let_go_ms[address] = self.now_ms
+            return
+        healthy = all(m.core is not None and not m.frozen for m in self.machines)
+        quiet_since_ms = max(self._struck_ms, *self._woke_ms.values())
+        let_go_ms = self._let_go_ms.get(address, 0)
+        if healthy and self.now_ms - let_go_ms <= checks.BOTH_MS and quiet_since_ms < let_go_ms - 1000:
+            self._require(f"{address} was on both nodes, and both gave way")
 
     def stepped(self, machine: Machine, event: Event, effects: list[Effect]) -> None:
         """A core took a step."""
@@ -254,6 +272,7 @@ class World:
 
     def _strike(self, planned: Planned) -> None:
         machine = self.machines[planned.machine]
+        self._struck_ms = self.now_ms
         self._lines.append(f"{self.now_ms:>7} fault: {planned}")
         _STRIKES[planned.fault](self, machine, planned.for_ms)
 

@@ -5,6 +5,7 @@ it lives; then some seed has to break an invariant.
 """
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -19,13 +20,23 @@ from hbd.sim.world import Violation, World
 SEEDS = 1500
 
 
-def _first_violation(plans: Callable[[int], list[Planned] | None] = lambda seed: None) -> str | None:
-    for seed in range(SEEDS):
+def _first_violation(
+    plans: Callable[[int], list[Planned] | None] = lambda seed: None, seeds: int = SEEDS
+) -> str | None:
+    for seed in range(seeds):
         try:
             World(seed, plans(seed)).run()
         except Violation as violation:
             return str(violation)
     return None
+
+
+def _talk_on_a_bad_wire(seed: int) -> list[Planned]:
+    """Both nodes want things of each other while datagrams are late, lost and doubled."""
+    rng = Random(seed)
+    wants = (Fault.TAKEOVER, Fault.STANDBY, Fault.STOP, Fault.START_FAILS, Fault.KILL)
+    wishes = [Planned(rng.randint(0, 6000), rng.choice(wants), rng.randrange(2), 900) for _ in range(5)]
+    return [Planned(0, rng.choice((Fault.LATE, Fault.LOSS)), 0, 8000), *sorted(wishes, key=lambda p: p.at_ms)]
 
 
 def _found(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, without: Any, **kw: Any) -> str:
@@ -39,7 +50,7 @@ def test_rule_1_a_node_that_has_not_reported_since_may_hold_anything(monkeypatch
     def only_what_it_says(peer: Peer, group: str, digest: str, claim: tuple[int, int] | None) -> bool:
         return not peer.dead and not peer.gone and peer.entry(group).claims
 
-    _found(monkeypatch, claims, "may_hold", only_what_it_says)
+    _found(monkeypatch, claims, "may_hold", only_what_it_says, plans=_talk_on_a_bad_wire)
 
 
 def test_rule_2_a_claim_stands_from_the_first_start_to_the_last_stop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +68,7 @@ def test_rule_3_nothing_starts_before_the_peer_echoes_that_claim(monkeypatch: py
             return True
         return peer.report.digest != digest or peer.entry(group).claims
 
-    _found(monkeypatch, claims, "may_hold", its_last_report_was_none)
+    _found(monkeypatch, claims, "may_hold", its_last_report_was_none, plans=_talk_on_a_bad_wire)
 
 
 def test_rule_8_overlapping_claims_are_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +76,11 @@ def test_rule_8_overlapping_claims_are_a_conflict(monkeypatch: pytest.MonkeyPatc
 
 
 def test_rule_9_both_nodes_compute_the_same_loser(monkeypatch: pytest.MonkeyPatch) -> None:
-    _found(monkeypatch, claims, "loses", lambda *anything: True)
+    def plans(seed: int) -> list[Planned]:
+        return [Planned(0, Fault.CUT, 0, 8000)]
+
+    assert _first_violation(plans, seeds=20) is None
+    _found(monkeypatch, claims, "loses", lambda *anything: True, plans=plans)
 
 
 def test_rule_11_a_forced_release_takes_the_addresses_off_first(monkeypatch: pytest.MonkeyPatch) -> None:
