@@ -43,12 +43,12 @@ from hbd.sim.machines import Machine
 from hbd.sim.network import Network
 
 FAULTS_FROM_MS = 1_200
-FAULTS_FOR_MS = 6_000
+FAULTS_FOR_MS = 5_000
 MOST_TICKS = 200
 """More Ticks than this in one millisecond, and a core does not move its deadline on."""
 HEALING_MS = 22_000
 """After the last fault, everything has to be in place again within this time."""
-REST_MS = 1_000
+REST_MS = 800
 """In place means: found in place twice, so far apart."""
 
 
@@ -110,8 +110,8 @@ class World:
         self._digest = hashlib.sha256() if keep_trace else None
 
     def _draw_setting(self) -> Setting:
-        keepalive_ms = self._rng.choice((500, 700, 900))
-        deadtime_ms = keepalive_ms * self._rng.choice((5, 6))
+        keepalive_ms = self._rng.choice((700, 800, 1000))
+        deadtime_ms = keepalive_ms * self._rng.choice((4, 5))
         failback = self._rng.choice(list(AutoFailback))
         both = (failback, failback)
         if failback is not AutoFailback.LEGACY and self._rng.random() < 0.2:
@@ -181,9 +181,10 @@ class World:
             self._let_go_ms[address] = self.now_ms
             return
         healthy = all(m.core is not None and not m.frozen for m in self.machines)
-        quiet_since_ms = max(self._struck_ms, *self._woke_ms.values())
         let_go_ms = self._let_go_ms.get(address, 0)
-        if healthy and self.now_ms - let_go_ms <= checks.BOTH_MS and quiet_since_ms < let_go_ms - 1000:
+        quiet = max(self._struck_ms, *self._woke_ms.values()) < let_go_ms - 1000
+        at_once = self.now_ms - let_go_ms <= checks.BOTH_MS
+        if healthy and quiet and at_once and not self._wire_is_doubly_ill():
             self._require(f"{address} was on both nodes, and both gave way")
 
     def stepped(self, machine: Machine, event: Event, effects: list[Effect]) -> None:

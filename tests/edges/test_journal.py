@@ -115,7 +115,7 @@ begun = time.monotonic()
 for number in range(2000):
     journal.log(Log(Level.INFO, Kind.GENERIC, f"line {{number}}"))
 assert time.monotonic() - begun < 1.0
-print(journal.lost)
+print(journal.lost, flush=True)
 sys.stdin.readline()
 journal.log(Log(Level.INFO, Kind.GENERIC, "after"))
 """
