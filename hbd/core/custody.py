@@ -13,7 +13,7 @@ from hbd.config.model import AddressResource, AutoFailback, Config, GroupSpec, R
 from hbd.core import claims, placement
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.desk import Desk
-from hbd.core.effects import Announce, DropAddresses, Kind, Level, Log, ProbeResource, StartJob
+from hbd.core.effects import Announce, DropAddresses, Effect, Kind, Level, Log, ProbeResource, StartJob
 from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, ResourceSeen, Scope
 from hbd.core.exchange import REPLY_MS, TRANSITION_MS, Cause, Exchange, Stage, Transition
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, StartFailed
@@ -694,7 +694,7 @@ class Custody:
 
     # ------------------------------------------------------------ small things
 
-    def _take(self, group: Group, effects: Iterable[object], facts: list[Fact]) -> None:
+    def _take(self, group: Group, effects: Iterable[Effect], facts: list[Fact]) -> None:
         self._emit(effects)
         for fact in facts:
             match fact:
@@ -708,12 +708,12 @@ class Custody:
                 case StartFailed():
                     self._exchanges[group.key].withdraw()
 
-    def _emit(self, effects: Iterable[object]) -> None:
+    def _emit(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Log):
                 self._desk.emit(effect)
             else:
-                self._desk.emit_job(effect)  # type: ignore[arg-type]
+                self._desk.emit_job(effect)
 
 
 def _why(group: Group, peer: Peer | None, offered: bool) -> str:
