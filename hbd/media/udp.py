@@ -16,6 +16,7 @@ import fcntl
 import socket
 import struct
 import threading
+from abc import ABC, abstractmethod
 from ipaddress import AddressValueError, IPv4Address
 
 from hbd.config.model import Bcast, Ucast
@@ -113,7 +114,7 @@ class _Receiver:
         return self.media[0]
 
 
-class UdpMedium:
+class UdpMedium(ABC):
     """What bcast and ucast have in common: a sending socket, a share in a receiving one, and failing once."""
 
     spec: Bcast | Ucast
@@ -131,9 +132,9 @@ class UdpMedium:
         """The address sent to; empty while closed."""
         return self._to[0]
 
+    @abstractmethod
     def describe(self) -> str:
         """What 3.0.6 logs when it has opened it."""
-        raise NotImplementedError
 
     def open(self, post: Post) -> None:
         """Begin; post LinkOpened. Raises OSError if the interface is missing, down or without an address."""
@@ -185,11 +186,13 @@ class UdpMedium:
         self._sender, self._post, self._to = sender, post, (destination, self.spec.port)
         post(LinkOpened(self.spec))
 
+    @abstractmethod
     def _destination(self) -> str:
-        raise NotImplementedError
+        """The address to send to, now. Raises OSError."""
 
+    @abstractmethod
     def _prepare(self, sender: socket.socket) -> None:
-        raise NotImplementedError
+        """Set what is special about the sending socket. Raises OSError."""
 
 
 class BcastMedium(UdpMedium):
