@@ -49,10 +49,7 @@ def parse(
     """The groups in file order. With no nodes (ha.cf was wrong) home nodes are not judged."""
     groups: list[GroupSpec] = []
     seen: dict[str, Word] = {}
-    for logical in _logical_lines(text, path, found):
-        given = logical.words()
-        if not given:
-            continue
+    for given in logical_words(text, path, found):
         home, *names = given
         node = home.text.lower()
         if nodes and node not in nodes:
@@ -63,6 +60,11 @@ def parse(
         elif resources:
             groups.append(GroupSpec(names[0].text, node, resources))
     return tuple(groups)
+
+
+def logical_words(text: str, path: str, found: Findings) -> Iterator[list[Word]]:
+    """The words of each logical line that has any: the home node, then the resources."""
+    return (given for logical in _logical_lines(text, path, found) if (given := logical.words()))
 
 
 def _bad_node(

@@ -1,7 +1,7 @@
 """hbctl: look at the cluster and steer it, over D-Bus.
 
 Exit status: 0 done, and the cluster is whole; 1 it is not, or what was asked was refused or failed;
-2 the command line is wrong; 3 hbd is not running; 78 `check` found an error.
+2 the command line is wrong; 3 hbd is not running; 78 `check` or `migrate` found an error.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.verb == "check":
             return _check(args.directory)
+        if args.verb == "migrate":
+            return _migrate(args.directory)
         return _over_the_bus(args)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -74,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="validate a configuration without using it")
     usual = os.environ.get("HBD_CONFIG_DIR", "/etc/ha.d")
     check.add_argument("directory", nargs="?", type=Path, default=usual, help=f"default: {usual}")
+    migrate = verbs.add_parser("migrate", help="what will be different after heartbeat 3.0.6")
+    migrate.add_argument("--check", action="store_true", required=True, help="only look, change nothing")
+    migrate.add_argument("directory", nargs="?", type=Path, default=usual, help=f"default: {usual}")
     return parser
 
 
@@ -93,6 +98,18 @@ def _check(directory: Path) -> int:
     for finding in findings:
         print(finding)
     return 0 if valid else os.EX_CONFIG
+
+
+def _migrate(directory: Path) -> int:
+    """Say what will be different; 0 if nothing has to be done first."""
+    from hbd.config import load
+    from hbd.ctl import migrate
+
+    remarks = migrate.check(directory, load.local_node_name(directory))
+    for remark in remarks:
+        print(remark)
+    print(migrate.summary(remarks), file=sys.stderr)
+    return migrate.status(remarks)
 
 
 def _over_the_bus(args: argparse.Namespace) -> int:

@@ -1,0 +1,377 @@
+"""What will be different under hbd, said line by line of heartbeat 3.0.6's files.
+
+Pure: from the words of ha.cf, haresources and authkeys, and what was observed on
+the machine, to remarks. Whether hbd could start with the files at all is not
+judged here but by the parsers; `migrate` puts both together. Facts: ha.cf,
+haresources and authkeys as heartbeat 3.0.6 reads them, and the directives that
+`config.hacf` marks as not yet in effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
+
+from hbd.config import hacf, haresources
+from hbd.config.addresses import is_ipv6, resembles_ipv4
+from hbd.config.findings import Findings, Word, shown
+from hbd.config.lookup import BootStart, Lookup, is_unit_name
+from hbd.config.model import Place
+from hbd.config.scalars import boolean
+from hbd.config.words import lines, stripped, without_comment, words
+
+GUIDE = "/usr/share/doc/hbd/migrating-from-heartbeat.md"
+
+
+class Kind(Enum):
+    """What a remark asks of the operator."""
+
+    ERROR = "error"
+    """hbd would not start."""
+    ACTION = "action"
+    """Something has to be done first."""
+    NOTE = "note"
+    """It will be different, and that may well be all right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One line of `hbctl migrate --check`: `path:line:column: error|action|note: text`."""
+
+    place: Place
+    kind: Kind
+    text: str
+
+    def __str__(self) -> str:
+        return shown(f"{self.place}: {self.kind.value}: {self.text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What was observed on the machine, or in its image."""
+
+    lookup: Lookup
+    init_scripts: frozenset[str] = frozenset()
+    """Names of the executable files in /etc/init.d."""
+    heartbeat_boot: BootStart | None = None
+    """How heartbeat.service is started at boot; None if it is not."""
+    hbd_boot: BootStart | None = None
+    generation: int | None = None
+    """Of heartbeat 3.0.6 here; None if it never ran."""
+    uuid: bytes | None = None
+    hbd_uuid: bytes | None = None
+    """What hbd uses already, if it ran here before."""
+    remembered: tuple[str, ...] = ()
+    """Nodes in 3.0.6's host cache."""
+    present: frozenset[str] = frozenset()
+    """Those of MOVED that exist."""
+    own_rc_d: tuple[str, ...] = ()
+    """Paths of scripts in rc.d that are not heartbeat's own."""
+
+
+MOVED: dict[str, str] = {
+    "/usr/bin/cl_status": "asks the old daemon; under hbd: hbctl status, hbctl status --json, or D-Bus",
+    "/usr/share/heartbeat/hb_standby": "under hbd: hbctl standby [all|local|foreign|failback]",
+    "/usr/share/heartbeat/hb_takeover": "under hbd: hbctl takeover [all|local|foreign|failback]",
+    "/usr/lib/heartbeat/hb_standby": "under hbd: hbctl standby [all|local|foreign|failback]",
+    "/usr/lib/heartbeat/hb_takeover": "under hbd: hbctl takeover [all|local|foreign|failback]",
+    "/var/lib/heartbeat/fifo": "hbd reads no fifo; what writes to it must call hbctl instead",
+    "/var/run/heartbeat/rsctmp": "hbd has no such directory: units have their own (RuntimeDirectory=)",
+    "/etc/logd.cf": "hbd writes to the journal itself; ha_logd is needed by other programs at most",
+}
+"""Paths of heartbeat 3.0.6 (Debian's, and older ones) that programs of the site may use."""
+
+SHIPPED_RC_D = ("ask_resources", "hb_takeover", "ip-request", "ip-request-resp", "status")
+
+
+def differences(
+    ha_cf: Iterable[tuple[Word, Word]],
+    groups: Iterable[list[Word]],
+    auth: Iterable[list[Word]],
+    machine: Machine,
+    refused: Collection[Place],
+) -> list[Remark]:
+    """All of them, by place. At `refused` places the parsers have found an error.
+
+    `ha_cf` is directives with the rest of their lines, `groups` and `auth` are the words of each line.
+    """
+    nodes: list[str] = []
+    remarks: list[Remark] = []
+    for name, rest in ha_cf:
+        if name.text == "node":
+            nodes += [word.lower() for word in rest.text.replace(",", " ").split()]
+        remarks += _directive(name, rest)
+    for group in groups:
+        for word in group[1:]:
+            remarks += _resource(word, machine, word.place in refused)
+    remarks += _keys(list(auth))
+    remarks += _state(machine, nodes)
+    remarks += _start(machine)
+    remarks += [_note(Place(path, 1, 1), MOVED[path]) for path in sorted(machine.present)]
+    remarks += [
+        _note(Place(path, 1, 1), "hbd runs no scripts of rc.d; follow D-Bus signals (hbctl events) instead")
+        for path in machine.own_rc_d
+    ]
+    return sorted(remarks, key=lambda remark: remark.place)
+
+
+# ---------------------------------------------------------------- ha.cf
+
+
+def _directive(name: Word, rest: Word) -> Iterator[Remark]:
+    value = rest.text
+    match name.text:
+        case "auto_failback" | "nice_failback" if value:
+            yield _note(name, _failback(name.text, value))
+        case "stonith" | "stonith_host" if value:
+            yield _note(
+                name,
+                "3.0.6 resets a dead peer before it takes over; hbd takes over after deadtime alone. While "
+                "the pair is mixed, a 3.0.6 node with this line would reset a silent hbd node",
+            )
+        case "respawn" | "failfast" if value:
+            yield from _client(name, rest)
+        case other if value and other in hacf.TABLE and hacf.TABLE[other].later:
+            yield _note(name, LATER[other].format(value))
+
+
+def _failback(name: str, value: str) -> str:
+    if name == "auto_failback" and boolean(value.split()[-1]) is not None:
+        return "while the pair is mixed, the other node's must be on or off too, not legacy (the default)"
+    return "while the pair is mixed, the other node's must be legacy too; standby works only with on and off"
+
+
+_API_CLIENTS = {
+    "ipfail": "ipfail is part of hbd: neither the program nor its user is needed",
+    "ccm": "ccm is not needed: hbd knows its members itself",
+}
+_BUILT_ON_API = {
+    "dopd": "drbd's outdate-peer handler has no partner then: give DRBD another fencing policy",
+    "mgmtd": "manage the node with hbctl and D-Bus",
+    "hbagent": "SNMP: let the agent's extend ask hbctl status --json",
+    "lha-snmpagent": "SNMP: let the agent's extend ask hbctl status --json",
+    "cibmon": "it belongs to crm, which hbd does not have",
+    "pingd": "it belongs to crm, which hbd does not have",
+}
+
+
+def _client(name: Word, rest: Word) -> Iterator[Remark]:
+    """Another program that 3.0.6 starts. Known ones are told by the name of their file, wherever it lies."""
+    user, *command = words(rest)
+    if not command:
+        return  # The parser has found that.
+    program = PurePosixPath(command[0].text).name
+    if program in _API_CLIENTS:
+        later = hacf.TABLE[name.text].later
+        text = "in this version of hbd nothing acts on ping nodes, and nothing moves when they are lost"
+        yield _note(name, text if later and program == "ipfail" else _API_CLIENTS[program])
+        return
+    if program in _BUILT_ON_API:
+        yield Remark(
+            name.place,
+            Kind.ACTION,
+            f"{program} talks to heartbeat's own socket, which hbd does not have; remove the line when both "
+            f"nodes run hbd. {_BUILT_ON_API[program]}",
+        )
+        return
+    if not hacf.TABLE[name.text].later:
+        return
+    line = rest.text[command[0].place.column - rest.place.column :]
+    reset = ", FailureAction=reboot-force" if name.text == "failfast" else ""
+    yield Remark(
+        name.place,
+        Kind.ACTION,
+        f"hbd does not start it: make a unit with User={user.text}, ExecStart={line}, Restart=always{reset}, "
+        "WantedBy=multi-user.target; enable and start it when hbd has taken heartbeat's place on this node",
+    )
+
+
+_NOT_USED = "hbd does not use this link ({}): heartbeats take the others, so there is one way less"
+_NOT_ASKED = "hbd does not ask {}: nothing moves when it cannot be reached"
+_JOURNAL = "hbd writes to the journal (journalctl -u hbd), with the same texts"
+
+LATER: dict[str, str] = {
+    "deadping": "without effect, since ping nodes are not asked",
+    "hopfudge": "no difference: nobody looks at it, neither in 3.0.6",
+    "serial": _NOT_USED,
+    "baud": "without effect, since serial links are not used",
+    "mcast": _NOT_USED,
+    "mcast6": _NOT_USED,
+    "ucast6": _NOT_USED,
+    "ping": _NOT_ASKED,
+    "ping6": _NOT_ASKED,
+    "ping_group": _NOT_ASKED,
+    "respawn": "hbd does not start it",
+    "failfast": "hbd does not start it",
+    "apiauth": "hbd has no socket for heartbeat's clients; everyone may read its state on D-Bus",
+    "watchdog": "hbd does not open {}: systemd restarts an hbd that hangs, and RuntimeWatchdogSec= of "
+    "systemd-system.conf(5) resets a machine that hangs",
+    "env": "units do not see HA_{}; give it to them with Environment=",
+    "logfile": _JOURNAL + "; {} gets no more lines of it: change what reads and rotates it",
+    "debugfile": _JOURNAL + "; {} gets no more lines of it: change what reads and rotates it",
+    "logfacility": _JOURNAL + "; syslog gets it under the name hbd, and not with the facility {}",
+    "use_logd": _JOURNAL + "; ha_logd is not used",
+    "conn_logd_time": "without effect: ha_logd is not used",
+    "debug": "without effect",
+    "syslogmsgfmt": _JOURNAL + "; their form is the journal's",
+    "memreserve": "without effect: hbd locks what it uses",
+    "coredumps": "without effect: see coredumpctl(1), and LimitCORE= in hbd.service",
+    "coreroot": "without effect: see coredumpctl(1)",
+    "use_apphbd": "without effect: systemd watches hbd",
+    "compression": "no difference: what hbd sends is never that long, and it reads what a peer compressed",
+    "compression_threshold": "no difference: what hbd sends is never that long",
+    "traditional_compression": "no difference: what hbd sends is never that long",
+}
+"""For each directive that is accepted and not in effect: what follows. `{}` is its value."""
+
+
+# ---------------------------------------------------------------- haresources
+
+
+def _resource(word: Word, machine: Machine, refused: bool) -> Iterator[Remark]:
+    """What 3.0.6 runs for this resource, and what hbd."""
+    text = word.text
+    if "::" in text or text.lower().startswith("ocf:"):
+        if refused:
+            yield Remark(word.place, Kind.ACTION, _one_name_for_both())
+        return
+    if is_ipv6(text) or (resembles_ipv4(text) and not is_unit_name(text)):
+        return
+    script = machine.lookup.script(text)
+    unit_name = text if is_unit_name(text) else f"{text}.service"
+    unit = machine.lookup.unit(unit_name) if is_unit_name(unit_name) else None
+    if script is not None and not is_unit_name(text):
+        yield from _script(word, script, unit.name if unit else None, machine, refused)
+    elif unit is not None:
+        yield _note(word, _unit(text, unit.name, script, machine))
+        if unit.boot is not None:
+            yield Remark(
+                word.place,
+                Kind.ACTION,
+                f"{unit.name} is started at boot ({unit.boot.reason}), so both machines would run it: "
+                f"systemctl disable {unit.boot.enabled}",
+            )
+
+
+def _unit(name: str, unit: str, script: str | None, machine: Machine) -> str:
+    if script is None and name in machine.init_scripts:
+        script = f"/etc/init.d/{name}"
+    if script is None:
+        return (
+            f"hbd starts {unit}; 3.0.6 knows no units, and there is no script {name} here: the other node "
+            f"needs one in resource.d or /etc/init.d as long as it runs 3.0.6"
+        )
+    return f"3.0.6 runs {script}, hbd starts {unit}: both must mean the same (systemctl status {unit})"
+
+
+def _script(word: Word, script: str, unit: str | None, machine: Machine, refused: bool) -> Iterator[Remark]:
+    if not refused:
+        yield _note(word, f"hbd runs {script} as 3.0.6 does")
+        return
+    if unit is None:
+        yield Remark(word.place, Kind.ACTION, _one_name_for_both(word.text))
+        return
+    aside = f"rm {script}" if word.text in machine.init_scripts else f"mv {script} /etc/init.d/"
+    yield Remark(
+        word.place,
+        Kind.ACTION,
+        f"leave the name as it is for the 3.0.6 node, and on each machine: {aside} "
+        f"(3.0.6 looks in /etc/init.d too, hbd then takes {unit})",
+    )
+
+
+def _one_name_for_both(name: str = "NAME") -> str:
+    return (
+        "as long as one node runs 3.0.6, the line must hold a name that both know: make a unit "
+        f"{name}.service, and for 3.0.6 a script /etc/init.d/{name} that calls systemctl; see {GUIDE}"
+    )
+
+
+# ---------------------------------------------------------------- authkeys, state, start
+
+
+def _keys(auth: list[list[Word]]) -> Iterator[Remark]:
+    """Nothing of a key's line but its place may be shown."""
+    keys = [line for line in auth if line[0].text.isdigit()]
+    chosen = [line[0] for line in auth if line[0].text == "auth"]
+    if len(keys) > 1 and chosen:
+        yield _note(
+            chosen[-1],
+            f"{len(keys)} keys: 3.0.6 checks every signature with the secret of its own 'auth' number. While "
+            "the pair is mixed, that number must be the same on both; change keys before or after",
+        )
+
+
+def _state(machine: Machine, nodes: Collection[str]) -> Iterator[Remark]:
+    if machine.generation is not None:
+        yield _note(
+            Place("/var/lib/heartbeat/hb_generation", 1, 1),
+            f"generation {machine.generation}: hbd goes on counting from here, and keeps this file up to "
+            "date for the way back",
+        )
+    if machine.uuid is not None:
+        place = Place("/var/lib/heartbeat/hb_uuid", 1, 1)
+        if machine.hbd_uuid in (None, machine.uuid):
+            yield _note(place, "hbd takes this uuid over")
+        else:
+            yield Remark(
+                place,
+                Kind.ACTION,
+                "hbd has another uuid from an earlier life, and the peer would see two nodes of one name; "
+                "while hbd is stopped: rm /var/lib/hbd/uuid",
+            )
+    for node in machine.remembered:
+        if nodes and node.lower() not in nodes:
+            yield _note(
+                Place("/var/lib/heartbeat/hostcache", 1, 1),
+                f"3.0.6 still counts {node}, which ha.cf no longer names, as a node; hbd does not",
+            )
+
+
+def _start(machine: Machine) -> Iterator[Remark]:
+    if machine.heartbeat_boot is None:
+        return
+    place = Place("/lib/systemd/system/heartbeat.service", 1, 1)
+    reason = machine.heartbeat_boot.reason
+    if machine.hbd_boot is not None:
+        yield Remark(
+            place,
+            Kind.ACTION,
+            f"heartbeat is started at boot ({reason}), and hbd too ({machine.hbd_boot.reason}): one of them "
+            "would stop the other; disable the one that is not to run",
+        )
+    else:
+        yield _note(
+            place,
+            f"heartbeat is started at boot ({reason}); systemctl disable heartbeat is part of the change",
+        )
+
+
+# ---------------------------------------------------------------- words
+
+
+def directives(text: str, path: str) -> Iterator[tuple[Word, Word]]:
+    """The directives of ha.cf, each with the rest of its line."""
+    for line in lines(text, path, Findings()):
+        content = without_comment(line)
+        found = words(content)
+        if found:
+            yield found[0], stripped(content.part(found[0].place.column - 1 + len(found[0].text)))
+
+
+def group_words(text: str, path: str) -> Iterator[list[Word]]:
+    """The words of each line of haresources that has any."""
+    return haresources.logical_words(text, path, Findings())
+
+
+def key_words(text: str, path: str) -> Iterator[list[Word]]:
+    """The words of each line of authkeys that is not a comment."""
+    split = (words(line) for line in lines(text, path, Findings()))
+    return (given for given in split if given and not given[0].text.startswith("#"))
+
+
+def _note(where: Word | Place, text: str) -> Remark:
+    return Remark(where.place if isinstance(where, Word) else where, Kind.NOTE, text)
+
