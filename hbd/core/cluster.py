@@ -181,6 +181,7 @@ class Cluster:
                 f"{peer.name} has not heard this node for {silent_ms} ms and may have taken over: "
                 "addresses off until it was asked", node=peer.name,
             )  # fmt: skip
+        self._membership.wait_for(peer)
         self._mute(peer)
         return False
 

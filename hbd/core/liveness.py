@@ -108,6 +108,16 @@ class Liveness:
         state = self._nodes[node]
         state.dead, state.heard_ms, state.excused_ms = False, now_ms, 0
 
+    def wait_for(self, now_ms: int, node: str) -> None:
+        """We slept for so long that this node has to be asked: it gets its whole time for the answer.
+
+        Once in a silence, and no more: else a node that sleeps again and again would never see a death.
+        """
+        state = self._nodes[node]
+        if state.excused_ms < 2 * self._deadtime_ms:
+            state.excused_ms += now_ms - state.heard_ms + 2 * self._deadtime_ms
+            state.heard_ms = now_ms
+
     def expire(self, now_ms: int) -> list[NodeDead | LinkDead]:
         """Who is dead by now; each is told once."""
         facts: list[NodeDead | LinkDead] = []

@@ -230,6 +230,10 @@ class Membership:
         peer.dead = peer.gone = False
         self._liveness.exhume(self._desk.now.ms, peer.name)
 
+    def wait_for(self, peer: Peer) -> None:
+        """We were absent, and ask: it is not dead before it had the time to answer."""
+        self._liveness.wait_for(self._desk.now.ms, peer.name)
+
     def expire(self) -> list[Fact]:
         """Who is dead by now, and what is to be asked for again."""
         facts: list[Fact] = []

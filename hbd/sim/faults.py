@@ -39,12 +39,6 @@ class Fault(Enum):
     CUT_IN_STOP = "the wire is cut right after hbd asked for a stop"
 
 
-WIRE = (
-    Fault.CUT, Fault.ONE_WAY, Fault.LOSS, Fault.LATE, Fault.FLAP, Fault.CUT_IN_START, Fault.CUT_IN_STOP,
-)  # fmt: skip
-"""Faults of the wire between the machines."""
-
-
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One fault: when, on which machine, for how long."""
@@ -70,7 +64,4 @@ def plan(rng: Random, deadtime_ms: int, fault_phase_ms: int) -> list[Planned]:
         for_ms = rng.randint(50, rng.choice((1, 1, 2, 3, 5)) * deadtime_ms)
         at_ms = rng.randint(0, max(1, fault_phase_ms - 2 * for_ms // 3))
         faults.append(Planned(at_ms, fault, rng.randrange(2), for_ms))
-    if any(planned.fault is Fault.ONE_WAY for planned in faults):
-        # A node that is believed no more and cannot hear why: that is a cut in both directions.
-        faults = [p for p in faults if p.fault is not Fault.SET_BACK] or [Planned(0, Fault.STANDBY, 0, 1)]
     return sorted(faults, key=lambda planned: planned.at_ms)

@@ -107,7 +107,8 @@ class Machine:
         self.alive_ms: int | None = None
         self.patience_ms = 0
         self.troubles = Troubles(set(), {}, {})
-        self.died_ms: int | None = None
+        self.absent_since_ms = 0
+        """When the daemon was last killed, or the machine stood still."""
         self.starts: dict[str, int] = {}
         self._wall_offset_s = wall_offset_s
         self._life = 0
@@ -122,6 +123,14 @@ class Machine:
         self.answers: dict[int, Answer] = {}
         self.quit = False
 
+    @property
+    def heard_ms(self) -> int | None:
+        """When the core last took in a heartbeat of the other machine as new."""
+        if self.core is None:
+            return None
+        membership = self.core._membership
+        return None if membership.peer is None else membership.heard_ms(membership.peer.name)
+
     # ------------------------------------------------------------ life and death
 
     def start_daemon(self) -> None:
@@ -131,7 +140,6 @@ class Machine:
         self.generation += 1
         self._life += 1
         self.quit = False
-        self.died_ms = None
         incarnation = self.world.draw(1, 2**31)
         identity = Identity(self.name, self.uuid, self.generation, incarnation, self.peers)
         self.core = Cluster(self.config, identity, self.world.draw(0, 2**31))
@@ -147,7 +155,7 @@ class Machine:
             self._jobs.clear()
             self._watched.clear()
             self._inbox.clear()
-            self.died_ms = self.world.now_ms
+            self.absent_since_ms = self.world.now_ms
 
     def power_off(self) -> None:
         """The mains fail: nothing runs any more, and /run is gone."""
@@ -168,6 +176,8 @@ class Machine:
 
     def freeze(self) -> None:
         """Everything here stands still; what it had on its interfaces stays there."""
+        if not self.frozen:
+            self.absent_since_ms = self.world.now_ms
         self.frozen = True
 
     def thaw(self) -> None:
@@ -255,6 +265,7 @@ class Machine:
             case Quit():
                 self.quit = True
                 self.core = None
+                self.absent_since_ms = self.world.now_ms
                 self._life += 1
             case Watch(resource):
                 self._watched.add(resource.identity)

@@ -31,6 +31,11 @@ class Network:
         at = self.rng.randrange(len(payload))
         return payload[:at] + bytes([payload[at] ^ (1 << self.rng.randrange(8))]) + payload[at + 1 :]
 
+    @property
+    def is_calm(self) -> bool:
+        """Nothing is lost, doubled, damaged or late; the wire may still be cut."""
+        return not self.loss and not self.duplication and not self.corruption and self.jitter_ms == 1
+
     def calm(self) -> None:
         """No more faults."""
         self.loss.clear()

@@ -36,11 +36,12 @@ from hbd.core.effects import (
     StartResource,
     StopResource,
 )
-from hbd.core.events import Event, Scope, Standby, Stop, Takeover, Tick
+from hbd.core.events import DatagramReceived, Event, Scope, Standby, Stop, Takeover, Tick
 from hbd.sim import checks
-from hbd.sim.faults import WIRE, Fault, Planned, plan
+from hbd.sim.faults import Fault, Planned, plan
 from hbd.sim.machines import Machine
 from hbd.sim.network import Network
+from hbd.sim.silence import Silences
 
 FAULTS_FROM_MS = 1_200
 FAULTS_FOR_MS = 5_000
@@ -98,13 +99,14 @@ class World:
         self.network = Network(Random(seed + 1))
         self.machines = (self._machine(0, "alpha"), self._machine(1, "beta"))
         self._by_name = {machine.name: machine for machine in self.machines}
-        self._delivered_ms = [0, 0]
-        self._gaps: tuple[deque[tuple[int, int]], ...] = (deque(maxlen=8), deque(maxlen=8))
+        self._silences = Silences(9 * self.setting.keepalive_ms // 5)
         self._woke_ms = {machine.name: 0 for machine in self.machines}
         self._lines: deque[str] = deque(maxlen=120)
         self._over = False
         self._let_go_ms: dict[str, int] = {}
         self._struck_ms = 0
+        self._ill_since_ms = self._ill_until_ms = -FAULTS_FROM_MS
+        self._ailments = 0
         self._ambush: list[tuple[Machine, type[StartResource | StopResource], Fault, int]] = []
         self._ticks = (0, 0)
         self._digest = hashlib.sha256() if keep_trace else None
@@ -147,22 +149,9 @@ class World:
 
             def arrive(copy: bytes = copy) -> None:
                 if receiver.powered:
-                    if copy == payload:
-                        self._note_delivery(sender.number - 1)
                     receiver.receive(copy)
 
             self.at(delay_ms, arrive)
-
-    def _note_delivery(self, direction: int) -> None:
-        gap_ms = self.now_ms - self._delivered_ms[direction]
-        if gap_ms > self._hole_ms:
-            self._gaps[direction].append((self._delivered_ms[direction], self.now_ms))
-        self._delivered_ms[direction] = self.now_ms
-
-    @property
-    def _hole_ms(self) -> int:
-        """Silence that means at least one lost heartbeat."""
-        return 9 * self.setting.keepalive_ms // 5
 
     def changed(self, machine: Machine, resource: ResourceSpec) -> None:
         """The truth changed."""
@@ -184,12 +173,14 @@ class World:
         let_go_ms = self._let_go_ms.get(address, 0)
         quiet = max(self._struck_ms, *self._woke_ms.values()) < let_go_ms - 1000
         at_once = self.now_ms - let_go_ms <= checks.BOTH_MS
-        if healthy and quiet and at_once and not self._wire_is_doubly_ill():
+        if healthy and quiet and at_once:
             self._require(f"{address} was on both nodes, and both gave way")
 
     def stepped(self, machine: Machine, event: Event, effects: list[Effect]) -> None:
         """A core took a step."""
         self._count_ticks(machine, event)
+        if isinstance(event, DatagramReceived) and machine.heard_ms == self.now_ms:
+            self._silences.heard(self.now_ms, machine.number - 1)
         self._require(checks.effects_are_in_order(machine, effects))
         self._spring(machine, effects)
         for effect in effects:
@@ -263,12 +254,16 @@ class World:
         self.at(REST_MS, lambda: self._look(end_ms, False))
 
     def _wake(self, machine: Machine) -> None:
-        self._woke_ms[machine.name] = self.now_ms
+        self._comes_back(machine)
         machine.thaw()
+
+    def _comes_back(self, machine: Machine) -> None:
+        self._woke_ms[machine.name] = self.now_ms
+        self._silences.forgive(self.now_ms - machine.absent_since_ms)
 
     def _revive(self, machine: Machine) -> None:
         if machine.core is None:
-            self._woke_ms[machine.name] = self.now_ms
+            self._comes_back(machine)
             machine.power_on()
 
     def _strike(self, planned: Planned) -> None:
@@ -280,14 +275,17 @@ class World:
     # ------------------------------------------------------------ faults
 
     def _cut(self, machine: Machine, for_ms: int) -> None:
+        self._sicken(for_ms, 1)
         self.network.cut |= {1, 2}
         self.at(for_ms, self.network.cut.clear)
 
     def _one_way(self, machine: Machine, for_ms: int) -> None:
+        self._sicken(for_ms, 1)
         self.network.cut.add(machine.number)
         self.at(for_ms, lambda: self.network.cut.discard(machine.number))
 
     def _loss(self, machine: Machine, for_ms: int) -> None:
+        self._sicken(for_ms, 2)
         network = self.network
         network.loss = {1: self._rng.uniform(0, 0.2), 2: self._rng.uniform(0, 0.2)}
         network.duplication, network.corruption, network.jitter_ms = 0.1, 0.02, self.draw(2, 120)
@@ -311,7 +309,7 @@ class World:
 
     def _restart(self, machine: Machine) -> None:
         if machine.powered and machine.core is None and not machine.frozen:
-            self._woke_ms[machine.name] = self.now_ms
+            self._comes_back(machine)
             machine.start_daemon()
 
     def _power(self, machine: Machine, for_ms: int) -> None:
@@ -351,6 +349,7 @@ class World:
         self.at(for_ms, over)
 
     def _late(self, machine: Machine, for_ms: int) -> None:
+        self._sicken(for_ms, 2)
         network = self.network
         network.jitter_ms, network.duplication = 2000, 0.3
 
@@ -360,6 +359,7 @@ class World:
         self.at(for_ms, over)
 
     def _flap(self, machine: Machine, for_ms: int) -> None:
+        self._sicken(for_ms, 2)
         at_ms = 0
         while at_ms < for_ms:
             cut_ms = self.draw(10, 900)
@@ -396,28 +396,20 @@ class World:
                 return True
             if self.now_ms - self._woke_ms[machine.name] <= checks.ADDRESS_GRACE_MS:
                 return True
-        return self._is_cut() or self._wire_is_doubly_ill()
+        now_ms, grace_ms = self.now_ms, checks.ADDRESS_GRACE_MS
+        if self._silences.were_mutual(now_ms, now_ms - grace_ms):
+            return True
+        # On a wire that goes on losing, the word that would end the conflict may be lost itself.
+        if self._ailments < 2 or now_ms > self._ill_until_ms + self.setting.keepalive_ms + grace_ms:
+            return False
+        return self._silences.were_mutual(now_ms, self._ill_since_ms)
 
-    def _wire_is_doubly_ill(self) -> bool:
-        """Two faults of the wire at once, or many cuts, lately: no node can tell that from one long cut."""
-        since_ms = self.now_ms - FAULTS_FROM_MS - self.setting.deadtime_ms - 2 * self.setting.keepalive_ms
-        until_ms = self.now_ms - FAULTS_FROM_MS
-        ill = [p for p in self.plan if p.fault in WIRE and p.at_ms <= until_ms and p.until_ms >= since_ms]
-        return len(ill) >= 2 or any(p.fault is Fault.FLAP for p in ill)
-
-    def _is_cut(self) -> bool:
-        """Both directions were silent at once, and one of them still is, or was lately: a partition."""
-        hole_ms = self._hole_ms
-        recent_ms = self.now_ms - hole_ms - checks.ADDRESS_GRACE_MS
-        there, back = (
-            [
-                (start, end)
-                for start, end in [*self._gaps[direction], (self._delivered_ms[direction], self.now_ms)]
-                if end - start > hole_ms
-            ]
-            for direction in (0, 1)
-        )
-        return any(a0 < b1 and b0 < a1 and max(a1, b1) >= recent_ms for a0, a1 in there for b0, b1 in back)
+    def _sicken(self, for_ms: int, ailments: int) -> None:
+        """The wire is ill; less than a keepalive without a fault is no recovery."""
+        if self.now_ms > self._ill_until_ms + self.setting.keepalive_ms + checks.ADDRESS_GRACE_MS:
+            self._ill_since_ms, self._ailments = self.now_ms, 0
+        self._ailments += ailments
+        self._ill_until_ms = max(self._ill_until_ms, self.now_ms + for_ms)
 
     def _require(self, wrong: str | None) -> None:
         if wrong is None:

@@ -52,6 +52,24 @@ def test_a_node_that_is_not_heard_gives_way_before_its_deadline() -> None:
     assert pair.jobs(pair.beta, healed_ms) in ([], ["announce 10.0.0.1"])
 
 
+def test_a_node_that_slept_gives_a_peer_that_it_does_not_hear_its_whole_deadtime_to_answer() -> None:
+    pair = Pair().started()
+    pair.twice_allowed = True  # A frozen machine keeps its address.
+    pair.cut_from("beta")  # beta hears alpha; alpha does not hear beta
+    pair.run(1000)
+    pair.alpha.freeze()
+    pair.until(lambda: pair.owners()[SHOP_KEY] == "alpha+beta", 4000)
+    woke_ms = pair.now_ms
+    pair.alpha.thaw()
+    pair.run(50)
+    assert pair.jobs(pair.alpha, woke_ms) == ["drop 10.0.0.1"]
+    pair.twice_allowed = False
+    pair.run(6000)
+    assert pair.job_ms(pair.alpha, "start 10.0.0.1", woke_ms) - woke_ms >= 2000
+    # Unheard by alpha, beta gave way before that; each group has one owner again.
+    assert pair.owners() == all_on("alpha")
+
+
 def test_a_short_cut_changes_nothing() -> None:
     pair = Pair().started()
     cut_ms = pair.now_ms
