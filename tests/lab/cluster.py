@@ -116,12 +116,12 @@ def running_pair(
 
 def start(lab: Lab, *nodes: str) -> None:
     """`systemctl start hbd` on these machines, all by default, at the same time."""
-    _on_each(lab, nodes, "systemctl start hbd")
+    on_each(lab, nodes, "systemctl start hbd")
 
 
 def stop(lab: Lab, *nodes: str) -> None:
     """`systemctl stop hbd` on these machines, all by default, at the same time."""
-    _on_each(lab, nodes, "systemctl stop hbd")
+    on_each(lab, nodes, "systemctl stop hbd")
 
 
 def status(node: Node) -> dict[str, Any] | None:
@@ -332,7 +332,7 @@ def _place(lab: Lab, node: str) -> str:
     return f"{node}={lab.network.namespace_path(node)}"
 
 
-def _on_each(lab: Lab, nodes: tuple[str, ...], command: str) -> None:
+def on_each(lab: Lab, nodes: tuple[str, ...], command: str) -> None:
     """Run it on all at the same time; raises the first error after all have ended."""
     errors: list[LabError] = []
 

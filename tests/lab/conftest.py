@@ -1,6 +1,6 @@
 """Fixtures: a lab per test, with hbd installed in the machines, or without."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from tests.lab import rootfs
 from tests.lab.host import LabError
 from tests.lab.lab import CHECKOUT, Lab
+from tests.lab.mixed import Mixed, both_assignments
 
 _JOURNAL_LINES = 80
 
@@ -33,6 +34,13 @@ def bare_lab() -> Iterator[Lab]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def pairs() -> Iterator[list[Mixed]]:
+    """heartbeat 3.0.6 beside hbd, in both assignments of who is linuxha1; booted, nothing started."""
+    with both_assignments() as made:
+        yield made
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
@@ -44,10 +52,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Show the machines' journals below the failure of a test that used a lab."""
     report = yield
     if report.when == "call" and report.failed:
-        for used in getattr(item, "funcargs", {}).values():
-            if isinstance(used, Lab):
-                report.sections += [(f"journal of {name}", _tail(used, name)) for name in used.nodes]
+        for used in _labs(getattr(item, "funcargs", {})):
+            report.sections += [(f"journal of {used.name}-{name}", _tail(used, name)) for name in used.nodes]
     return report
+
+
+def _labs(arguments: Mapping[str, object]) -> list[Lab]:
+    labs = [used for used in arguments.values() if isinstance(used, Lab)]
+    pairs = [each for used in arguments.values() if isinstance(used, list) for each in used]
+    return labs + [pair.lab for pair in pairs if isinstance(pair, Mixed)]
 
 
 def _tail(lab: Lab, name: str) -> str:

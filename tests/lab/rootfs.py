@@ -144,6 +144,28 @@ def hbd_layer(checkout: Path, wheels: Path, lowers: Sequence[Path]) -> Path:
     return layer("hbd", f"{fingerprint(checkout)} {fingerprint(wheels)}", lowers, fill)
 
 
+def debian_layer(name: str, packages: Sequence[str], lowers: Sequence[Path]) -> Path:
+    """Debian packages with what they need, and nothing that they only recommend, over `lowers`.
+
+    The computer's own apt fetches them, as for the root, into a scratch directory; they are
+    installed without a network, and nothing of theirs is started.
+    """
+
+    def fill(root: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="hbd-lab-") as folder:
+            archives = _fetch(packages, root, Path(folder))
+            policy = root / "usr/sbin/policy-rc.d"
+            policy.write_text("#!/bin/sh\nexit 101\n")
+            policy.chmod(0o755)
+            # By apt and not dpkg, which does not unpack them in the order that they need.
+            words = "DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends"
+            shell = f"{words} --option=Dir::Cache::pkgcache= /mnt/archives/*.deb"
+            run_in(root, ["sh", "-c", shell], readable={"/mnt/archives": archives})
+            policy.unlink()
+
+    return layer(name, " ".join(packages), lowers, fill)
+
+
 def wheels(checkout: Path, say: Say = lambda text: None) -> Path:
     """The locked Python packages `./install` needs.
 
@@ -199,8 +221,7 @@ def _bootstrap(root: Path, say: Say) -> None:
     """Fill `root` from the Debian archives the computer itself is set up to use."""
     with tempfile.TemporaryDirectory(prefix="hbd-lab-") as folder:
         options = Path(folder, "apt.conf")
-        dump = call("apt-config", "dump", "Acquire").splitlines()
-        options.write_text("".join(f"{line}\n" for line in dump if "::IndexTargets" not in line))
+        options.write_text(_acquire_options())
         words = [
             "mmdebstrap",
             "--mode=root",
@@ -220,9 +241,50 @@ def _bootstrap(root: Path, say: Say) -> None:
         _run_aloud(words, say)
 
 
+def _acquire_options() -> str:
+    """How this computer reaches the archives: its apt's proxies, certificates and the like."""
+    dump = call("apt-config", "dump", "Acquire").splitlines()
+    return "".join(f"{line}\n" for line in dump if "::IndexTargets" not in line)
+
+
+def _fetch(packages: Sequence[str], root: Path, folder: Path) -> Path:
+    """Fetch what is missing in `root` for `packages`, from where the root is from; returns the directory."""
+    for directory in ("state/lists/partial", "cache/archives/partial"):
+        (folder / directory).mkdir(parents=True)
+    options = folder / "apt.conf"
+    places = {
+        "Dir::State": folder / "state",
+        "Dir::State::status": root / "var/lib/dpkg/status",
+        "Dir::Cache": folder / "cache",
+        "Dir::Etc::sourcelist": root / "etc/apt/sources.list",
+        "Dir::Etc::sourceparts": root / "etc/apt/sources.list.d",
+        # Hooks and preferences of the computer are for its own packages.
+        **dict.fromkeys(("Dir::Etc::main", "Dir::Etc::parts"), "/dev/null"),
+        **dict.fromkeys(("Dir::Etc::preferences", "Dir::Etc::preferencesparts"), "/dev/null"),
+        "APT::Install-Recommends": "false",
+        "APT::Sandbox::User": "root",
+    }
+    options.write_text(_acquire_options() + "".join(f'{name} "{value}";\n' for name, value in places.items()))
+    for words in (["update"], ["install", "--download-only", "--yes", *packages]):
+        done = subprocess.run(
+            ["apt-get", "--quiet", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=CLEAN_ENV | _proxies() | {"APT_CONFIG": str(options)},
+            check=False,
+        )
+        if done.returncode != 0:
+            raise LabError(f"apt-get {' '.join(words)}: exit {done.returncode}:\n{done.stderr}")
+    return folder / "cache/archives"
+
+
+def _proxies() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+
+
 def _run_aloud(words: list[str], say: Say) -> None:
     """Run mmdebstrap and pass on what it says it is doing; raises LabError with the rest if it fails."""
-    proxies = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
     lines: list[str] = []
     with subprocess.Popen(
         words,
@@ -230,7 +292,7 @@ def _run_aloud(words: list[str], say: Say) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env=CLEAN_ENV | proxies,
+        env=CLEAN_ENV | _proxies(),
     ) as running:
         assert running.stderr is not None
         for line in running.stderr:
