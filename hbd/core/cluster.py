@@ -120,13 +120,19 @@ class Cluster:
                 self._pulse(on_time)
             if isinstance(event, Tick) or self._desk.has_jobs:
                 self._permit()
-            self._next_deadline_ms = self._find_deadline_ms()
+            if not self._only_postponed(event):
+                self._next_deadline_ms = self._find_deadline_ms()
         self._last_ms = now.ms
         return self._desk.close()
 
     def _changed_nothing(self, now: Instant) -> bool:
         """A dropped or doubled datagram costs no more than reading it: strangers can send many."""
         return self._started and self._membership.last_was_idle and now.ms < self._next_deadline_ms
+
+    def _only_postponed(self, event: Event) -> bool:
+        """A heartbeat like the one before it makes no deadline come sooner: the old one will do."""
+        routine = isinstance(event, DatagramReceived) and self._membership.last_was_routine
+        return routine and not self._desk.has_effects and self._desk.now.ms < self._next_deadline_ms
 
     @property
     def deadline_ms(self) -> int | None:

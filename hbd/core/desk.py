@@ -28,6 +28,11 @@ class Desk:
         """Something is begun in this step."""
         return bool(self._jobs)
 
+    @property
+    def has_effects(self) -> bool:
+        """Anything at all is to be done after this step."""
+        return bool(self._effects or self._jobs)
+
     def new_job(self) -> JobId:
         self._next_job += 1
         return JobId(self._next_job)

@@ -203,7 +203,8 @@ class Handover:
     def ask_again(self) -> None:
         """We were absent: what the peer said before may be over. It answers `starting` at any time."""
         if not self._legacy:
-            self.reported = False
+            # `starting` makes it take us for unstable, until we answer its answer.
+            self.reported = self.peer_stable = False
             self._say(protocol.starting())
             return
         self._granted -= {group.key for group in self._config.groups if group.home == self._me}

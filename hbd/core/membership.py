@@ -181,12 +181,13 @@ class Membership:
         """How long the peer has not heard us although we hear it.
 
         0 while that is not known: after a hole in its heartbeats (a healed cut) it needs a heartbeat of
-        ours and another of its own before it can echo anything, which takes two keepalives at the most.
+        ours and another of its own before it can echo anything, which takes two keepalives and the way.
         """
         peer, now_ms, twice_ms = self.peer, self._desk.now.ms, 2 * self._config.timing.keepalive_ms
+        learnt_ms = self._hearing_since_ms + twice_ms + self._config.timing.keepalive_ms // 8
         if peer is None or not peer.alive or peer.kind is not PeerKind.HBD or self._echoed_ms is None:
             return 0
-        if now_ms - self._hearing_since_ms <= twice_ms or now_ms - self.heard_ms(peer.name) > twice_ms:
+        if now_ms <= learnt_ms or now_ms - self.heard_ms(peer.name) > twice_ms:
             return 0
         return now_ms - self._echoed_ms
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from hbd.errors import WireError
@@ -118,7 +119,7 @@ class Message:
     @classmethod
     def of(cls, *pairs: tuple[str, Value]) -> Message:
         """A message with these fields in this order. Raises BadField for what 3.0.6 could not read."""
-        return cls(tuple([_made(name, value) for name, value in pairs]))
+        return cls(tuple([(_kept if len(value) <= 64 else _made)(name, value) for name, value in pairs]))
 
     # ------------------------------------------------------------ reading
 
@@ -196,6 +197,10 @@ def _made(name: str, value: Value) -> Field:
         return Kind.STRING, name, value.encode()
     except UnicodeEncodeError:
         raise BadField(f"field {name} is not encodable text") from None
+
+
+# Most short fields of a message are those of the one before.
+_kept = lru_cache(maxsize=512)(_made)
 
 
 def _bounded(name: str, number: int, maximum: int) -> int:

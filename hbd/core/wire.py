@@ -21,6 +21,7 @@ import zlib
 from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from hbd.config.model import Key, Keys, MsgFormat
@@ -57,8 +58,13 @@ _TEXT_PREFIX: Final = {b"(%d)" % kind: kind for kind in Kind if kind is not Kind
 _STRING: Final = Kind.STRING
 _BASE64_KINDS: Final = (Kind.BINARY, Kind.COMPRESSED)
 _COMMA = b","[0]
-# LEN without a leading zero, of at most six digits; the name ends at the first equals sign.
-_FIELD: Final = re.compile(rb"([1-9][0-9]{0,5}):\(([0-5])\)([^=]{1,64})=")
+# LEN without a leading zero, of at most six digits, counts from the bracket on.
+_LENGTH: Final = re.compile(rb"([1-9][0-9]{0,5}):\(")
+# The name ends at the first equals sign.
+_FIELD: Final = re.compile(rb"\(([0-5])\)([^=]{1,64})=")
+
+_WORTH_KEEPING: Final = 64
+"""Short fields are mostly those of the message before; the form of so many bytes is kept at hand."""
 
 
 class Framing(Enum):
@@ -163,12 +169,20 @@ def netstring_body(message: Message, inner_auth: bytes | None = None) -> bytes:
     parts = [_NETSTRING_HEAD]
     for kind, name, value in message.fields:
         if name != AUTH:
-            raw = name_to_wire(name)
-            parts.append(b"%d:(%d)%b=%b," % (len(raw) + len(value) + 4, kind, raw, value))
+            short = len(value) <= _WORTH_KEEPING
+            parts.append(_kept_netstring(kind, name, value) if short else _netstring(kind, name, value))
     if inner_auth is not None:
         parts.append(b"%d:(0)auth=%b," % (len(inner_auth) + 8, inner_auth))
     parts.append(_NETSTRING_END)
     return b"".join(parts)
+
+
+def _netstring(kind: Kind, name: str, value: bytes) -> bytes:
+    raw = name_to_wire(name)
+    return b"%d:(%d)%b=%b," % (len(raw) + len(value) + 4, kind, raw, value)
+
+
+_kept_netstring = lru_cache(maxsize=512)(_netstring)
 
 
 def _signing_key(keys: Keys, number: int | None) -> Key:
@@ -261,23 +275,34 @@ def _netstring_fields(raw: bytes, at: int, end: int) -> list[Field]:
     """The fields between two positions, which they must fill exactly."""
     fields: list[Field] = []
     while at < end:
-        head = _FIELD.match(raw, at, end)
-        if head is None:
+        length = _LENGTH.match(raw, at, end)
+        if length is None:
             raise BadDatagram(Reason.BAD_FIELD, f"no LEN:(KIND)NAME= at byte {at}")
-        digits, kind, spelt = head.groups()
-        begin = head.end()
-        # LEN counts from the bracket that follows its colon.
-        stop = at + len(digits) + 1 + int(digits)
-        if not begin <= stop < end or raw[stop] != _COMMA:
+        begin = length.end() - 1
+        stop = begin + int(length[1])
+        if stop >= end or raw[stop] != _COMMA:
             raise BadDatagram(Reason.BAD_FIELD, f"the length at byte {at} is wrong")
-        name = name_from_wire(spelt)
-        if name is None:
-            raise BadDatagram(Reason.BAD_FIELD, f"no name at byte {at}")
-        fields.append((_KINDS[int(kind)], name, raw[begin:stop]))
+        text = raw[begin:stop]
+        field = _kept_netstring_field(text) if len(text) <= _WORTH_KEEPING else _netstring_field(text)
+        if field is None:
+            raise BadDatagram(Reason.BAD_FIELD, f"no LEN:(KIND)NAME= at byte {at}")
+        fields.append(field)
         at = stop + 1
         if len(fields) > MAX_FIELDS:
             raise BadDatagram(Reason.TOO_MANY_FIELDS)
     return fields
+
+
+def _netstring_field(text: bytes) -> Field | None:
+    head = _FIELD.match(text)
+    if head is None:
+        return None
+    kind, spelt = head.groups()
+    name = name_from_wire(spelt)
+    return None if name is None else (_KINDS[int(kind)], name, text[head.end() :])
+
+
+_kept_netstring_field = lru_cache(maxsize=512)(_netstring_field)
 
 
 def _classic_fields(text: bytes) -> list[Field]:
