@@ -1,0 +1,233 @@
+"""docs/migrating-from-heartbeat.md, done as it stands there, under a client that never stops asking.
+
+The commands are taken from the page itself: from two machines with the real heartbeat 3.0.6
+over a mixed pair to two with hbd, all the way back, and there again. What the client misses is
+held against plain switch-overs between the two heartbeats, in the same run.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from tests.lab import Lab, classic
+from tests.lab.cluster import ADDRESS, ONE, TWO, Timings, never_on_both
+from tests.lab.journal import now_us
+from tests.lab.lab import CHECKOUT
+from tests.lab.node import Node
+from tests.lab.probes import Answer, HttpProbe
+
+PAGE = CHECKOUT / "docs/migrating-from-heartbeat.md"
+BEFORE = "Before"
+THERE = ("The first machine: linuxha2", "The second machine: linuxha1")
+BACK = ("The first machine back: linuxha1", "The second machine back: linuxha2")
+LOOK = "Who a machine is, and how often it has started"
+
+TIMINGS = Timings(200, 800, 2000, 4000)
+PLAIN_SWITCHES = 6
+DAEMONS = ("heartbeat", "hbd")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Commands of the page, and the machine on which they are to be typed."""
+
+    node: str
+    commands: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The client's page comes from another machine than before."""
+
+    from_: str
+    to: str
+    gap_ms: float
+    """From the end of the last answer of the one to the end of the first of the other."""
+
+
+class Procedure:
+    """The page, with its linuxha1 played by the machine that is the services' home."""
+
+    def __init__(self, lab: Lab, home: str) -> None:
+        other = TWO if home == ONE else ONE
+        self.lab = lab
+        self._played_by = {ONE: home, TWO: other}
+        self._sections = sections(PAGE.read_text())
+
+    def machine(self, name: str) -> Node:
+        """The machine that the page calls so."""
+        return self.lab[self._played_by[name]]
+
+    def follow(self, heading: str) -> list[str]:
+        """Type what stands under the heading; what each block printed. Raises LabError if one fails."""
+        return [self._type(block) for block in self._sections[heading]]
+
+    def _type(self, block: Block) -> str:
+        words = ["/bin/bash", "-e", "-c", block.commands]
+        return self.machine(block.node).run(words, timeout=60).stdout
+
+
+def sections(text: str) -> dict[str, list[Block]]:
+    """The blocks marked ```sh MACHINE, by the heading under which they stand."""
+    found: dict[str, list[Block]] = {}
+    heading = ""
+    pattern = r"^#+ (?P<heading>[^\n]*)$|^```sh (?P<node>[^\n]+)\n(?P<commands>.*?)^```$"
+    for match in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
+        if match["node"]:
+            found.setdefault(heading, []).append(Block(match["node"], match["commands"]))
+        else:
+            heading = match["heading"]
+    return found
+
+
+# ---------------------------------------------------------------- the page itself
+
+
+def test_every_command_of_the_page_is_typed_by_these_tests() -> None:
+    text = PAGE.read_text()
+
+    found = sections(text)
+
+    assert set(found) == {BEFORE, *THERE, *BACK, LOOK}
+    typed = sum(len(blocks) for blocks in found.values())
+    assert typed == len(re.findall(r"^```sh", text, re.MULTILINE))
+    assert {block.node for blocks in found.values() for block in blocks} == {ONE, TWO}
+
+
+# ---------------------------------------------------------------- done
+
+
+@contextmanager
+def two_heartbeats(auto_failback: str, home: str) -> Iterator[Lab]:
+    """Two machines with heartbeat 3.0.6, started at boot, the services on `home`; hbd is installed."""
+    with Lab(layers=classic.layers(CHECKOUT)) as lab:
+        haresources = f"{home} {ADDRESS} httpd smb\n"
+        classic.configure(lab, timings=TIMINGS, auto_failback=auto_failback, haresources=haresources)
+        lab.boot()
+        for node in lab.nodes.values():
+            node.run("systemctl enable heartbeat")
+        classic.start(lab)
+        # A machine that is nobody's home holds its own all the same: nothing.
+        for node in lab.nodes.values():
+            classic.wait_for_holding(node, "local")
+        yield lab
+
+
+@pytest.mark.parametrize(
+    ("auto_failback", "home"), [("on", ONE), ("off", TWO)], ids=["on, at home on one", "off, at home on two"]
+)
+def test_the_page_leads_to_hbd_and_back_and_there_again(auto_failback: str, home: str) -> None:
+    with two_heartbeats(auto_failback, home) as lab, lab.client.http_probe() as http, never_on_both(lab):
+        page = Procedure(lab, home)
+        http.wait_for(home)
+        plain_us = now_us()
+        plain = plain_switches(lab, http, home)
+
+        began_us = now_us()
+        lives = [Lives.of(lab)]
+        page.follow(BEFORE)
+        for journey in (THERE, BACK, THERE):
+            for heading in journey:
+                lives.append(changed(page, heading))
+        for printed in page.follow(LOOK):
+            ours, theirs = printed.split()
+            assert int(ours) == int(theirs)
+        http.wait_for(home if auto_failback == "on" else page.machine(TWO).name, since_us=now_us())
+
+        ended_us = now_us()
+        assert_lives_go_on(lives)
+        assert_no_daemon_took_another_for_an_attacker(lab)
+        switches = moves(http.answers(), began_us, ended_us)
+        longest_ms = longest_gap_ms(http.answers(), began_us, ended_us)
+        print("\nplain switch-overs between two 3.0.6: ", *(f"{move.gap_ms:.0f}" for move in plain), "ms")
+        print("switch-overs of the migration:", *(f"{move.gap_ms:.0f}" for move in switches), "ms")
+        plain_ms = longest_gap_ms(http.answers(), plain_us, began_us)
+        print(f"longest gap: {longest_ms:.0f} ms; of the plain ones {plain_ms:.0f} ms")
+        assert longest_ms <= plain_ms
+
+
+def plain_switches(lab: Lab, http: HttpProbe, home: str) -> list[Move]:
+    """`hb_standby` to and fro between the two 3.0.6, ending where it began."""
+    began_us = now_us()
+    for giver in itertools.islice(itertools.cycle((home, TWO if home == ONE else ONE)), PLAIN_SWITCHES):
+        taker = TWO if giver == ONE else ONE
+        asked_us = now_us()
+        classic.standby(lab[giver])
+        http.wait_for(taker, since_us=asked_us, timeout=20)
+        classic.wait_for_holding(lab[giver], "none")
+        classic.wait_for_holding(lab[taker], "all")
+    return moves(http.answers(), began_us, now_us())
+
+
+@dataclass(frozen=True, slots=True)
+class Lives:
+    """For each machine, which daemon is to start at boot, the generation, and the uuid."""
+
+    enabled: dict[str, list[str]]
+    generation: dict[str, int]
+    uuid: dict[str, str]
+
+    @classmethod
+    def of(cls, lab: Lab) -> "Lives":
+        nodes = lab.nodes.values()
+        return cls(
+            {node.name: [name for name in DAEMONS if _is(node, "enabled", name)] for node in nodes},
+            {node.name: int(node.read("/var/lib/heartbeat/hb_generation")) for node in nodes},
+            {node.name: node.run("od -An -tx1 /var/lib/heartbeat/hb_uuid").stdout for node in nodes},
+        )
+
+
+def changed(page: Procedure, heading: str) -> Lives:
+    """One section: the machine has the other daemon then, and its peer has seen it restart."""
+    name = heading.rpartition(" ")[2]
+    node, peer = page.machine(name), page.machine(TWO if name == ONE else ONE)
+    [before] = [daemon for daemon in DAEMONS if _is(node, "active", daemon)]
+    [after] = set(DAEMONS) - {before}
+    began_us = now_us()
+    page.follow(heading)
+    assert [daemon for daemon in DAEMONS if _is(node, "active", daemon)] == [after]
+    peer.wait_for_journal(f"Heartbeat restart on node {node.name}", since_us=began_us)
+    lives = Lives.of(page.lab)
+    assert lives.enabled[node.name] == [after]
+    return lives
+
+
+def _is(node: Node, what: str, daemon: str) -> bool:
+    return node.run(["systemctl", "--quiet", f"is-{what}", f"{daemon}.service"], check=False).returncode == 0
+
+
+def assert_lives_go_on(lives: Sequence[Lives]) -> None:
+    """A uuid stays, and each change of the daemon is one generation more on that machine alone."""
+    for earlier, later in itertools.pairwise(lives):
+        assert later.uuid == earlier.uuid
+        grown = {name: later.generation[name] - earlier.generation[name] for name in later.generation}
+        assert sorted(grown.values()) == [0, 1], grown
+
+
+def assert_no_daemon_took_another_for_an_attacker(lab: Lab) -> None:
+    for node in lab.nodes.values():
+        assert [entry.message for entry in node.journal() if "replay attack" in entry.message] == []
+
+
+def moves(answers: Sequence[Answer], since_us: int, until_us: int) -> list[Move]:
+    """Each change of the machine that answers, as the client sees it."""
+    return [
+        Move(early.node or "", late.node or "", (late.ended_us - early.ended_us) / 1000)
+        for early, late in itertools.pairwise(good(answers, since_us, until_us))
+        if early.node != late.node
+    ]
+
+
+def longest_gap_ms(answers: Sequence[Answer], since_us: int, until_us: int) -> float:
+    pairs = itertools.pairwise(good(answers, since_us, until_us))
+    return max(late.ended_us - early.ended_us for early, late in pairs) / 1000
+
+
+def good(answers: Sequence[Answer], since_us: int, until_us: int) -> list[Answer]:
+    """Pages that arrived in that time, in the order of their arrival."""
+    came = [each for each in answers if each.node is not None and since_us <= each.ended_us <= until_us]
+    return sorted(came, key=lambda answer: answer.ended_us)
