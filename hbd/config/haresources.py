@@ -19,6 +19,11 @@ from hbd.config.words import lines, without_comment
 
 _WORD = re.compile(r"[^ \t\r\f]+")
 
+REPORT_BYTES = 60_000
+"""Every heartbeat carries the state of all groups in one UDP datagram of at most 65,507 bytes."""
+STATE_BYTES = 24
+"""What one group takes of it at the most, besides its key."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Logical:
@@ -49,6 +54,7 @@ def parse(
     """The groups in file order. With no nodes (ha.cf was wrong) home nodes are not judged."""
     groups: list[GroupSpec] = []
     seen: dict[str, Word] = {}
+    room = REPORT_BYTES
     for given in logical_words(text, path, found):
         home, *names = given
         node = home.text.lower()
@@ -59,6 +65,10 @@ def parse(
             found.warning(home, f"{home.text} has no resource on this line, which is ignored")
         elif resources:
             groups.append(GroupSpec(names[0].text, node, resources))
+            needed = len(groups[-1].key.encode()) + STATE_BYTES
+            if room >= 0 > room - needed:
+                found.error(home, f"too many groups: the state of {len(groups)} does not fit a heartbeat")
+            room -= needed
     return tuple(groups)
 
 

@@ -41,6 +41,16 @@ def test_groups_keep_the_order_of_the_file_and_nodes_are_lower_case() -> None:
     assert findings == []
 
 
+def test_groups_whose_state_does_not_fit_a_heartbeat_are_refused_where_it_is_too_much() -> None:
+    lines = [f"linuxha1 10.{number >> 8}.{number & 255}.1\n" for number in range(2000)]
+    result, findings = groups("".join(lines))
+    assert len(result) == 2000
+    assert len(findings) == 1
+    where = int(findings[0].split(":")[1])
+    assert 1500 < where < 2000
+    assert f"too many groups: the state of {where} does not fit a heartbeat" in findings[0]
+
+
 def test_a_backslash_at_the_very_end_joins_lines_without_a_blank() -> None:
     (group,), findings = groups("linuxha1 ht\\\ntpd \\\n\tsmb\n")
     assert [resource.name for resource in group.resources] == ["httpd", "smb"]

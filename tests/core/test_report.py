@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hbd.config.model import AutoFailback
-from hbd.core.report import NOTHING, Entry, Posture, Report, decode, encode
+from hbd.config.haresources import REPORT_BYTES, STATE_BYTES
+from hbd.config.model import AutoFailback, Key, Keys, MsgFormat
+from hbd.core import wire
+from hbd.core.message import DEST, HG, LD, SEQ, SRC, TS, TTL, Message
+from hbd.core.protocol import status
+from hbd.core.report import EPOCH_MAX, GENERATION_MAX, NOTHING, Entry, Posture, Report, decode, encode
 from hbd.errors import WireError
 
 REPORT = Report(
@@ -32,6 +36,22 @@ reports = st.builds(
     active=st.booleans(), settled=st.booleans(), leaving=st.booleans(),
     groups=st.dictionaries(keys, entries, max_size=4),
 )  # fmt: skip
+
+
+def test_the_largest_report_that_haresources_allows_fits_a_datagram() -> None:
+    entry = Entry(Posture.BLOCKED, EPOCH_MAX, True, True, True, True, True, True, True)
+    keys = [f"2001:db8:ffff:ffff:ffff:ffff:ffff:{number:x}" for number in range(4096, 8192)]
+    fitting = keys[: REPORT_BYTES // (len(keys[0]) + STATE_BYTES)]
+    report = Report(
+        2**63, (GENERATION_MAX, 2**32), GENERATION_MAX, AutoFailback.LEGACY, "f" * 16, True, True, True, True,
+        dict.fromkeys(fitting, entry),
+    )  # fmt: skip
+    channel_fields = status("active", 30_000, encode(report))
+    message = Message.of(*channel_fields, *((name, "x" * 64) for name in (SRC, DEST, SEQ, HG, TS, LD, TTL)))
+    secret = Keys(1, (Key(1, "sha1", b"x" * 255),))
+    assert decode(encode(report)) == report
+    for msgfmt in MsgFormat:
+        wire.encode(message, secret, msgfmt)
 
 
 def test_a_report_is_one_line_of_words() -> None:
