@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hbd.config.directives import Takes
+from hbd.config.directives import Directive, Takes
 from hbd.config.hacf import ROWS, TABLE
 from hbd.config.model import AutoFailback, Bcast, MsgFormat, Timing, Ucast
 from tests.config.parsing import ha_cf, with_line
@@ -113,27 +115,27 @@ def test_a_wrong_value_is_an_error_on_its_line(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_directive_without_value_is_ignored_with_a_warning(row) -> None:
+def test_a_directive_without_value_is_ignored_with_a_warning(row: Directive[Any]) -> None:
     assert with_line(f"  {row.name} # nothing")[1] == [
         f"ha.cf:4:3: warning: {row.name} has no value and is ignored"
     ]
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.later], ids=lambda row: row.name)
-def test_what_has_no_effect_yet_says_so_with_its_place(row) -> None:
+def test_what_has_no_effect_yet_says_so_with_its_place(row: Directive[Any]) -> None:
     value = SAMPLES[row.name][0][0]
     expected = f"ha.cf:4:2: warning: {row.name}: accepted, not yet in effect"
     assert with_line(f" {row.name} {value}")[1][0] == expected
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.later], ids=lambda row: row.name)
-def test_what_is_in_effect_does_not_claim_otherwise(row) -> None:
+def test_what_is_in_effect_does_not_claim_otherwise(row: Directive[Any]) -> None:
     for value in SAMPLES[row.name][0]:
         assert not any("not yet in effect" in finding for finding in with_line(f"{row.name} {value}")[1])
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.default is not None], ids=lambda row: row.name)
-def test_a_default_is_itself_a_valid_value_and_is_recorded(row) -> None:
+def test_a_default_is_itself_a_valid_value_and_is_recorded(row: Directive[Any]) -> None:
     result, _ = with_line("")
     if row.name != "auto_failback":  # which the file sets
         assert dict(result.parameters)[row.name] == row.default

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -148,7 +150,7 @@ def test_a_ping_node_is_no_home() -> None:
         ),
     ],
 )
-def test_every_form_of_an_ipv4_address_is_read(text: str, expected: dict[str, object]) -> None:
+def test_every_form_of_an_ipv4_address_is_read(text: str, expected: dict[str, Any]) -> None:
     assert one(text) == (address(text, **expected), [])
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ WHOLE = Snapshot(
 HTTPD = WHOLE.groups[0].resources[1]
 
 
-def with_group(**changes: object) -> Snapshot:
+def with_group(**changes: Any) -> Snapshot:
     return replace(WHOLE, groups=[replace(WHOLE.groups[0], **changes)])
 
 

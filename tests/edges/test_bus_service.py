@@ -256,7 +256,7 @@ def test_introspection_and_every_property_are_as_in_the_contract(bus: PrivateBus
             names.BUS_NAME, names.ROOT, contract.OBJECT_MANAGER, "GetManagedObjects"
         )
         assert names.ROOT not in managed
-        seen = {}
+        seen: dict[str, str] = {}
         for path in [names.ROOT, *managed]:
             (xml,) = await client.call(names.BUS_NAME, path, contract.INTROSPECTABLE, "Introspect")
             ours = {name: text for name, text in described(xml).items() if name.startswith(names.BUS_NAME)}

@@ -246,6 +246,7 @@ def test_a_signal_forged_by_somebody_else_is_not_taken_for_the_name_owners(broke
             forger = await Bus.connect(broker.address)
             # Sent to the victim itself, past every match rule.
             forged = Message.new_signal(PATH, INTERFACE, "Changed", "s", ["forged, nobody owns the name"])
+            assert client.unique_name is not None
             forged.destination = client.unique_name
             forger._send(forged)
             await forger.flush()
