@@ -369,10 +369,10 @@ class Cluster:
         match command:
             case Standby(scope):
                 self._must_be_active()
-                return self._custody.standby(scope, self._membership.peer)
+                return self._custody.transitions.standby(scope, self._membership.peer, self._custody.settled)
             case Takeover(scope):
                 self._must_be_active()
-                return self._custody.takeover(scope, self._membership.peer)
+                return self._custody.transitions.takeover(scope, self._membership.peer, self._custody.settled)
             case Reload(config):
                 self._reload(config)
             case Stop():
@@ -424,7 +424,7 @@ class Cluster:
         self._follow_classic(peer)
         custody.reconcile(peer, active=active, leaving=self._leaving, fresh=self._fresh(peer))
         if active and peer is not None and peer.alive and not self._leaving:
-            custody.fail_back(peer)
+            custody.transitions.fail_back(peer, custody.settled)
         self._finish_classic(peer)
 
     def _is_news(self, event: Event) -> bool:

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from hbd.config.model import AddressResource, AutoFailback, Config, GroupSpec, ResourceSpec
+from hbd.config.model import AddressResource, Config, GroupSpec, ResourceSpec
 from hbd.core import claims, placement
-from hbd.core.claims import Peer, PeerKind
+from hbd.core.claims import Peer
 from hbd.core.desk import Desk
-from hbd.core.effects import Announce, DropAddresses, Effect, Kind, Level, Log, ProbeResource, StartJob
-from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, ResourceSeen, Scope
-from hbd.core.exchange import REPLY_MS, TRANSITION_MS, Cause, Exchange, Stage, Transition
+from hbd.core.effects import Announce, DropAddresses, Effect, Kind, Level, ProbeResource, StartJob
+from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, ResourceSeen
+from hbd.core.exchange import Exchange, Stage
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, StartFailed
-from hbd.core.handover import Handover, Role
+from hbd.core.handover import Handover
 from hbd.core.report import EPOCH_MAX, Entry, Posture
+from hbd.core.transitions import Transitions
 from hbd.core.views import Holding
-from hbd.errors import Refused
 
 DROP_LIMIT_MS = 10_000
 ANNOUNCE_LIMIT_MS = 10_000
@@ -36,7 +36,8 @@ class Custody:
         self._me = config.local_node
         self.digest = digest
         self.groups: dict[str, Group] = {}
-        self._exchanges: dict[str, Exchange] = {}
+        self.transitions = Transitions(config, digest, desk, talk, self.groups)
+        self._exchanges = self.transitions.exchanges
         for spec in config.groups:
             self._add(spec)
         self._probes: dict[JobId, tuple[Group, int]] = {}
@@ -44,9 +45,6 @@ class Custody:
         self._epochs: dict[str, int] = {}
         self._contested: set[str] = set()
         self._lost: dict[str, list[ResourceSpec]] = {}
-        self._transitions = 0
-        self.transition: Transition | None = None
-        self.last_finished: tuple[int, str] = (0, "")
         self.placed = False
         """The first placement after our start is complete."""
 
@@ -77,10 +75,8 @@ class Custody:
     @property
     def in_motion(self) -> bool:
         """Some group is between two states; an inbound takeover that only waits is not."""
-        return any(
-            group.busy or group.provisional or self._exchanges[key].stage is not Stage.NONE
-            for key, group in self.groups.items()
-        )
+        moving = any(group.busy or group.provisional for group in self.groups.values())
+        return moving or self.transitions.in_motion
 
     @property
     def serving(self) -> bool:
@@ -98,7 +94,7 @@ class Custody:
     @property
     def settled(self) -> bool:
         """Nothing of ours is in motion."""
-        return self.transition is None and not self.in_motion
+        return self.transitions.current is None and not self.in_motion
 
     @property
     def holding(self) -> Holding:
@@ -125,10 +121,9 @@ class Custody:
     def deadline_ms(self) -> int | None:
         """When something is due without any event."""
         times = [d for group in self.groups.values() if (d := group.deadline_ms()) is not None]
-        if self.transition is not None:
-            for exchange in self._exchanges.values():
-                if exchange.stage in (Stage.OFFERED, Stage.CEDED) or exchange.asking:
-                    times.append(exchange.since_ms + REPLY_MS)
+        answer_ms = self.transitions.deadline_ms()
+        if answer_ms is not None:
+            times.append(answer_ms)
         return min(times, default=None)
 
     def entries(self, peer: Peer | None) -> dict[str, Entry]:
@@ -284,7 +279,7 @@ class Custody:
     def _drop(self, groups: Iterable[Group]) -> None:
         todo = []
         for group in groups:
-            self._emit(group.abandon_start(addresses_only=True))
+            self._desk.emit_all(group.abandon_start(addresses_only=True))
             if group.dropping is None and group.addresses_up:
                 todo.append(group)
         addresses = tuple(address for group in todo for address in group.addresses_up)
@@ -309,7 +304,7 @@ class Custody:
             self._take(group, *group.advance(self._desk.now.ms, clear))
             if group.changing and group.phase is Phase.IDLE:
                 self._replace(group)
-        self._follow_transition(peer)
+        self.transitions.follow(peer)
         if active and not self.placed and self._knows(peer) and self.settled:
             self.placed = True
 
@@ -360,19 +355,20 @@ class Custody:
             exchange.asking = False
             if exchange.stage is Stage.OFFERED:
                 exchange.withdraw()
-            self._emit(group.release("hbd is being stopped" if leaving else "no longer configured", leaving))
+            reason = "hbd is being stopped" if leaving else "no longer configured"
+            self._desk.emit_all(group.release(reason, leaving))
             return
         if peer is not None and peer.speaks_classic and self._yields_to_classic(group, peer):
             return
         asked = peer is None or not peer.speaks_classic or self._talk.knows
         if group.provisional and active and asked and self._clear(group, peer):
-            self._emit(group.confirm())
-        self._follow_exchange(group, exchange, peer)
-        self._answer_ask(group, exchange, peer)
+            self._desk.emit_all(group.confirm())
+        self.transitions.advance(group, peer)
+        self.transitions.answer_ask(group, peer)
         if group.phase is Phase.IDLE and active and exchange.stage is Stage.NONE:
             self._consider_claim(group, peer)
         if group.phase is Phase.CLAIMED and self._clear(group, peer):
-            self._emit(group.begin())
+            self._desk.emit_all(group.begin())
 
     def _consider_claim(self, group: Group, peer: Peer | None) -> None:
         unable, talk = group.unable, self._talk
@@ -389,13 +385,13 @@ class Custody:
         """Whether the conversation with a 3.0.6 peer takes the group away from us."""
         if group.provisional and self._talk.peer_has(group.spec):
             self._talk.yield_to_peer(group.spec)
-            self._emit(group.release(f"{peer.name} holds it"))
+            self._desk.emit_all(group.release(f"{peer.name} holds it"))
             group.mute(self._desk.now.ms)
             self._drop([group])
             return True
         serving = group.phase in (Phase.STARTING, Phase.STARTED) and not group.provisional
         if serving and not self._talk.lets(group.spec):
-            self._emit(group.release(f"handed over to {peer.name}"))
+            self._desk.emit_all(group.release(f"handed over to {peer.name}"))
             return True
         return False
 
@@ -441,7 +437,7 @@ class Custody:
                 f"group {group.name} is held by {peer.name} too; this node gives way and releases it",
                 node=peer.name, group=group.name,
             )  # fmt: skip
-            self._emit(group.release(f"{peer.name} holds it and this node gave way"))
+            self._desk.emit_all(group.release(f"{peer.name} holds it and this node gave way"))
             group.mute(self._desk.now.ms)
             self._exchanges[group.key].withdraw()
             self._drop([group])
@@ -462,215 +458,12 @@ class Custody:
                     Level.WARN, Kind.RESOURCE_LOST, text, group=group.name, resource=resource.name
                 )
 
-    # ------------------------------------------------------------ handover
-
-    def _follow_exchange(self, group: Group, exchange: Exchange, peer: Peer | None) -> None:
-        now_ms = self._desk.now.ms
-        if exchange.stage is Stage.NONE:
-            return
-        assert peer is not None
-        theirs = peer.entry(group.key)
-        unavailable = peer.dead or peer.gone or group.key in peer.unable
-        overdue = now_ms - exchange.since_ms >= REPLY_MS
-        match exchange.stage:
-            case Stage.OFFERED:
-                answered = exchange.offered_at is not None and claims.echoed(peer, *exchange.offered_at)
-                if unavailable or overdue or group.phase is not Phase.STARTED:
-                    exchange.withdraw()
-                elif theirs.accepted and answered:
-                    exchange.stage, exchange.given = Stage.CEDING, True
-                    self._emit(group.release(f"handed over to {peer.name}"))
-            case Stage.CEDING:
-                if group.phase is Phase.IDLE:
-                    exchange.stage, exchange.since_ms = Stage.CEDED, now_ms
-            case Stage.CEDED:
-                if theirs.claims or unavailable or overdue:
-                    exchange.withdraw()
-
-    def _answer_ask(self, group: Group, exchange: Exchange, peer: Peer | None) -> None:
-        """The peer's operator asked for what runs here."""
-        transition = self.transition
-        if peer is None or peer.dead or exchange.stage is not Stage.NONE:
-            return
-        if transition is not None and not transition.inbound:
-            return
-        if not peer.entry(group.key).asked or group.phase is not Phase.STARTED or group.provisional:
-            return
-        if transition is not None:
-            # Two takeovers cross: both get what they asked for.
-            exchange.offer(self._desk.now.ms, pinned=True)
-            return
-        asked = [g for g in self.groups.values() if peer.entry(g.key).asked and g.phase is Phase.STARTED]
-        self._open(Cause.STANDBY, "asked", asked, peer, pinned=True)
-
-    def fail_back(self, peer: Peer) -> None:
-        """Give the returned home node what it lost by dying, if auto_failback says so."""
-        report = peer.report
-        if self._config.auto_failback is AutoFailback.OFF or peer.dead:
-            return
-        if report is None or not report.active or not report.settled or report.leaving:
-            return
-        if report.digest != self.digest:
-            return
-        home = [
-            group
-            for group in self.groups.values()
-            if group.spec.home == peer.name and group.runs and not group.pinned and group.failback
-            and group.key not in peer.unable
-        ]  # fmt: skip
-        if home and self.settled:
-            self._open(Cause.FAILBACK, Scope.FOREIGN.value, home, peer, pinned=False)
-
-    def standby(self, scope: Scope, peer: Peer | None) -> int:
-        """Begin to hand groups over; the transition's number, 0 if we hold none of them. Raises Refused."""
-        chosen = [
-            group
-            for group in self.groups.values()
-            if group.phase is Phase.STARTED and placement.in_scope(group.spec, self._me, scope)
-        ]
-        if peer is not None and peer.speaks_classic:
-            word = Scope.FOREIGN if scope is Scope.FAILBACK else scope
-            self._talk.standby(word.value, not self.settled)
-            return self._begin(Cause.STANDBY, scope.value, chosen, inbound=False)
-        peer = self._willing(peer)
-        unable = [group.name for group in chosen if group.key in peer.unable]
-        if unable:
-            raise Refused(f"{peer.name} could not start {', '.join(unable)}; see its journal")
-        return self._open(Cause.STANDBY, scope.value, chosen, peer, pinned=True) if chosen else 0
-
-    def takeover(self, scope: Scope, peer: Peer | None) -> int:
-        """Ask the peer for groups; the transition's number, 0 if it holds none of them. Raises Refused."""
-        wide = Scope.ALL if scope is Scope.FAILBACK else scope
-        chosen = [
-            group
-            for group in self.groups.values()
-            if placement.in_scope(group.spec, self._me, wide) and not group.claims
-        ]
-        for group in chosen:
-            group.unable = False  # An operator who wants it here says that it can run here.
-        if peer is None or peer.dead or peer.gone:
-            return 0
-        if peer.speaks_classic:
-            self._talk.ask_takeover(scope)
-            return self._begin(Cause.TAKEOVER, scope.value, chosen, inbound=True)
-        peer = self._willing(peer)
-        chosen = [group for group in chosen if peer.entry(group.key).claims]
-        if not chosen:
-            return 0
-        for group in chosen:
-            exchange = self._exchanges[group.key]
-            exchange.asking, exchange.since_ms = True, self._desk.now.ms
-        return self._begin(Cause.TAKEOVER, scope.value, chosen, inbound=True)
-
-    def _willing(self, peer: Peer | None) -> Peer:
-        if self._config.auto_failback is AutoFailback.LEGACY:
-            raise Refused("standby and takeover need auto_failback on or off in ha.cf; it is legacy here")
-        if self.transition is not None:
-            raise Refused(f"resources in transition {self.transition.number}")
-        if peer is None or peer.dead or peer.gone or not peer.alive:
-            raise Refused("no other node is active")
-        report = peer.report
-        if peer.kind is not PeerKind.HBD or report is None or not report.active or report.leaving:
-            raise Refused(f"{peer.name} is not ready: other side is in flux")
-        if report.digest != self.digest:
-            raise Refused(f"haresources differs between this node and {peer.name}")
-        if not self.settled or not report.settled:
-            raise Refused("resources are in flux")
-        return peer
-
-    def _open(self, cause: Cause, scope: str, groups: list[Group], peer: Peer, pinned: bool) -> int:
-        for group in groups:
-            self._exchanges[group.key].offer(self._desk.now.ms, pinned)
-        number = self._begin(cause, scope, groups, inbound=False)
-        self._desk.info(Kind.STANDBY, f"{self._me} wants to go standby [{scope}]", transition=number)
-        return number
-
-    def _begin(self, cause: Cause, scope: str, groups: list[Group], inbound: bool) -> int:
-        self._transitions += 1
-        keys = tuple(group.key for group in groups)
-        self.transition = Transition(
-            self._transitions, cause, scope, inbound, keys, self._desk.now.ms
-        )
-        return self._transitions
-
-    def _follow_transition(self, peer: Peer | None) -> None:
-        transition = self.transition
-        if transition is None:
-            return
-        for name in transition.groups:
-            if name not in transition.results:
-                result = self._result_of(transition, name, peer)
-                if result is not None:
-                    transition.results[name] = result
-        if self._desk.now.ms - transition.opened_ms >= TRANSITION_MS:
-            for name in transition.groups:
-                transition.results.setdefault(name, "cancelled")
-        if transition.finished:
-            self._finish(transition)
-
-    def _result_of(self, transition: Transition, name: str, peer: Peer | None) -> str | None:
-        group, exchange = self.groups.get(name), self._exchanges.get(name)
-        if group is None or exchange is None or peer is None:
-            return "cancelled"
-        if peer.speaks_classic:
-            exchange.asking = False
-            return self._result_classic(transition, group)
-        theirs = peer.entry(name)
-        if transition.inbound:
-            return self._result_inbound(group, exchange, peer)
-        if exchange.stage is not Stage.NONE:
-            return None
-        if group.claims:
-            return "failed" if exchange.given else "cancelled"
-        if peer.dead or peer.gone:
-            return "cancelled"
-        if theirs.posture is Posture.RUNNING:
-            return "done"
-        return "failed" if name in peer.unable else None
-
-    def _result_classic(self, transition: Transition, group: Group) -> str | None:
-        overdue = self._desk.now.ms - transition.opened_ms >= REPLY_MS
-        if transition.inbound:
-            if group.runs:
-                return "done"
-            return "cancelled" if overdue and self._talk.role is Role.NONE and not group.claims else None
-        if self._talk.role is not Role.NONE:
-            return None
-        if group.claims:
-            return "cancelled"
-        return "done" if self._talk.was_taken else "failed"
-
-    def _result_inbound(self, group: Group, exchange: Exchange, peer: Peer) -> str | None:
-        theirs = peer.entry(group.key)
-        if group.claims or group.unable:
-            exchange.asking = False
-        if group.runs:
-            return "done"
-        if group.unable:
-            return "failed"
-        if peer.dead or peer.gone:
-            exchange.asking = False
-            return "cancelled"
-        if theirs.offered or not theirs.claims:
-            exchange.since_ms = self._desk.now.ms
-            return None
-        if self._desk.now.ms - exchange.since_ms >= REPLY_MS:
-            exchange.asking = False
-            return "cancelled"
-        return None
-
-    def _finish(self, transition: Transition) -> None:
-        self.transition, self.last_finished = None, (transition.number, transition.result)
-        if transition.result == "cancelled":
-            self._desk.warn(Kind.STANDBY, "No reply to standby request.  Standby request cancelled.")
-        text = f"{transition.cause.value} of [{transition.scope}] ended: {transition.result}"
-        self._desk.info(Kind.TRANSITION, text, transition=transition.number)
-
     # ------------------------------------------------------------ reload
 
     def reconfigure(self, config: Config, digest: str) -> None:
         """A new configuration: groups that are gone are released, changed ones change in place."""
         self._config, self.digest = config, digest
+        self.transitions.reconfigure(config, digest)
         wanted = {spec.key: spec for spec in config.groups}
         for name, group in self.groups.items():
             group.unable = False
@@ -695,7 +488,7 @@ class Custody:
     # ------------------------------------------------------------ small things
 
     def _take(self, group: Group, effects: Iterable[Effect], facts: list[Fact]) -> None:
-        self._emit(effects)
+        self._desk.emit_all(effects)
         for fact in facts:
             match fact:
                 case GroupStarted():
@@ -707,13 +500,6 @@ class Custody:
                     self._desk.info(Kind.GROUP_RELEASED, text, group=group.name)
                 case StartFailed():
                     self._exchanges[group.key].withdraw()
-
-    def _emit(self, effects: Iterable[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Log):
-                self._desk.emit(effect)
-            else:
-                self._desk.emit_job(effect)
 
 
 def _why(group: Group, peer: Peer | None, offered: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hbd.core.effects import Effect, Kind, Level, Log
 from hbd.core.events import Instant, JobId
 
@@ -42,6 +44,11 @@ class Desk:
 
     def emit_job(self, effect: Effect) -> None:
         self._jobs.append(effect)
+
+    def emit_all(self, effects: Iterable[Effect]) -> None:
+        """What a group wants done: its log lines at once, its jobs after the report that announces them."""
+        for effect in effects:
+            (self._effects if isinstance(effect, Log) else self._jobs).append(effect)
 
     def log(
         self, level: Level, kind: Kind, text: str, *, node: str = "", link: str = "", group: str = "",

@@ -45,7 +45,7 @@ def of(
         **{f"dropped_{reason.replace(' ', '_').replace(',', '')}": n for reason, n in channel.drops.items()},
         **counters,
     }
-    transition = custody.transition
+    transition = custody.transitions.current
     return ClusterView(
         local_node=config.local_node,
         state=_cluster_state(membership, custody, leaving),
@@ -53,7 +53,7 @@ def of(
         auto_failback=config.auto_failback,
         generation=channel.generation,
         transition=0 if transition is None else transition.number,
-        last_finished=custody.last_finished,
+        last_finished=custody.transitions.last_finished,
         nodes=tuple(_node(config, membership, custody, name) for name in config.nodes),
         links=_links(config, membership),
         groups=tuple(_group(config, custody.groups[key], peer) for key in custody.groups),
