@@ -1,5 +1,6 @@
 """Fixtures: a lab per test, with hbd installed in the machines, or without."""
 
+import os
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from tests.lab.lab import CHECKOUT, Lab
 from tests.lab.mixed import Mixed, both_assignments
 
 _JOURNAL_LINES = 80
+
+
+def pytest_configure() -> None:
+    """Of several pytest processes side by side, each has a lab of its own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        os.environ["HBD_LAB_NAME"] = f"{os.environ.get('HBD_LAB_NAME', 'lab')[:12]}{worker}"
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,8 @@ from tests.lab.cluster import (
 )
 from tests.lab.journal import now_us
 
+pytestmark = pytest.mark.alone
+
 TIMINGS = Timings(500, 1000, 2000, 4000)
 KILLS = 5
 TO_DECLARE_MS = TIMINGS.deadtime_ms + TIMINGS.keepalive_ms + 100

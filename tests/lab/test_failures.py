@@ -39,6 +39,8 @@ from tests.lab.host import wait_until
 from tests.lab.journal import Entry, now_us
 from tests.lab.node import Node
 
+pytestmark = pytest.mark.alone
+
 KILLS = 5
 DOUBLE_ANSWERS_US = 100_000
 

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.lab.cluster import ONE, Timings, is_settled, owner, running_pair, said, serves
 from tests.lab.host import CLEAN_ENV
 from tests.lab.journal import now_us
+
+pytestmark = pytest.mark.alone
 
 SHORT = Timings(keepalive_ms=100, warntime_ms=300, deadtime_ms=500, initdead_ms=6000)
 HOLDS_S = 60
