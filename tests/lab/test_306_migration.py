@@ -8,7 +8,6 @@ held against plain switch-overs between the two heartbeats, in the same run.
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -101,8 +100,8 @@ def test_every_command_of_the_page_is_typed_by_these_tests() -> None:
 # ---------------------------------------------------------------- done
 
 
-@contextmanager
-def two_heartbeats(auto_failback: str, home: str) -> Iterator[Lab]:
+@pytest.fixture
+def heartbeats(auto_failback: str, home: str) -> Iterator[Lab]:
     """Two machines with heartbeat 3.0.6, started at boot, the services on `home`; hbd is installed."""
     with Lab(layers=classic.layers(CHECKOUT)) as lab:
         haresources = f"{home} {ADDRESS} httpd smb\n"
@@ -120,8 +119,11 @@ def two_heartbeats(auto_failback: str, home: str) -> Iterator[Lab]:
 @pytest.mark.parametrize(
     ("auto_failback", "home"), [("on", ONE), ("off", TWO)], ids=["on, at home on one", "off, at home on two"]
 )
-def test_the_page_leads_to_hbd_and_back_and_there_again(auto_failback: str, home: str) -> None:
-    with two_heartbeats(auto_failback, home) as lab, lab.client.http_probe() as http, never_on_both(lab):
+def test_the_page_leads_to_hbd_and_back_and_there_again(
+    heartbeats: Lab, auto_failback: str, home: str
+) -> None:
+    lab = heartbeats
+    with lab.client.http_probe() as http, never_on_both(lab):
         page = Procedure(lab, home)
         http.wait_for(home)
         plain_us = now_us()
