@@ -185,11 +185,15 @@ class Membership:
         """
         peer, now_ms, twice_ms = self.peer, self._desk.now.ms, 2 * self._config.timing.keepalive_ms
         learnt_ms = self._hearing_since_ms + twice_ms + self._config.timing.keepalive_ms // 8
-        if peer is None or not peer.alive or peer.kind is not PeerKind.HBD or self._echoed_ms is None:
+        if peer is None or not peer.alive or peer.kind is not PeerKind.HBD:
             return 0
         if now_ms <= learnt_ms or now_ms - self.heard_ms(peer.name) > twice_ms:
             return 0
-        return now_ms - self._echoed_ms
+        if self._echoed_ms is not None:
+            return now_ms - self._echoed_ms
+        # It has been deaf to us for as long as we hear it; while it starts, it waits for initdead.
+        timing, starts = self._config.timing, peer.report is None or not peer.report.active
+        return now_ms - self._hearing_since_ms - (timing.initdead_ms - timing.deadtime_ms if starts else 0)
 
     # ------------------------------------------------------------ communication up
 
@@ -362,7 +366,7 @@ class Membership:
         self.channel.restart(generation)
         peer.fresh_from = (generation, 1)
         self._sent_ms.clear()
-        self._echoed_ms = None
+        self._echoed_ms, self._hearing_since_ms = None, self._desk.now.ms
         self.generation_jumped = True
         self._desk.emit(StoreGeneration(generation))
 

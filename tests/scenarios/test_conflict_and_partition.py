@@ -52,6 +52,20 @@ def test_a_node_that_is_not_heard_gives_way_before_its_deadline() -> None:
     assert pair.jobs(pair.beta, healed_ms) in ([], ["announce 10.0.0.1"])
 
 
+def test_a_node_gives_way_to_a_peer_that_boots_and_never_hears_it() -> None:
+    pair = Pair()
+    pair.alpha.start_daemon()
+    pair.until(lambda: pair.owners() == all_on("alpha"), 11_000)
+    pair.run(1000)
+    pair.cut_from("alpha")  # alpha hears beta; beta does not hear alpha
+    pair.beta.start_daemon()
+    joined_ms = pair.now_ms
+    pair.until(lambda: pair.owners() == all_on("beta"), 11_000)
+    dropped_ms = pair.job_ms(pair.alpha, "drop 10.0.0.1 10.0.0.2", joined_ms)
+    # It starts for 10 s (initdead), and takes nothing before.
+    assert 0 < pair.job_ms(pair.beta, "start 10.0.0.1", joined_ms) - dropped_ms <= 400
+
+
 def test_a_node_that_slept_gives_a_peer_that_it_does_not_hear_its_whole_deadtime_to_answer() -> None:
     pair = Pair().started()
     pair.twice_allowed = True  # A frozen machine keeps its address.
