@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.lab import Lab, classic
+from tests.lab import Lab, classic, cluster
 from tests.lab.cluster import ADDRESS, ONE, TWO, Timings, never_on_both
 from tests.lab.journal import now_us
 from tests.lab.lab import CHECKOUT
 from tests.lab.node import Node
-from tests.lab.probes import Answer, HttpProbe
+from tests.lab.probes import HttpProbe
 
 PAGE = CHECKOUT / "docs/migrating-from-heartbeat.md"
 BEFORE = "Before"
@@ -25,9 +25,15 @@ THERE = ("The first machine: linuxha2", "The second machine: linuxha1")
 BACK = ("The first machine back: linuxha1", "The second machine back: linuxha2")
 LOOK = "Who a machine is, and how often it has started"
 
+FALSE_ALARMS = ("replay attack", "Both machines own", "No one owns", "returning after partition")
+"""What neither daemon may have said of the other."""
+
 TIMINGS = Timings(200, 800, 2000, 4000)
 PLAIN_SWITCHES = 6
+"""Each time when two 3.0.6 are there: most of a switch-over is the time of its scripts, which varies."""
 DAEMONS = ("heartbeat", "hbd")
+
+pytestmark = pytest.mark.alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +45,19 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """The client's page comes from another machine than before."""
+class Stretch:
+    """What the client went through in some time, up to now. Milliseconds from answer to answer."""
 
-    from_: str
-    to: str
-    gap_ms: float
-    """From the end of the last answer of the one to the end of the first of the other."""
+    longest_ms: float
+    moves_ms: list[int]
+    """Each change of the machine that answers."""
+
+    @classmethod
+    def of(cls, http: HttpProbe, since_us: int) -> "Stretch":
+        good = [each for each in http.answers() if each.node is not None and each.ended_us >= since_us]
+        pairs = list(itertools.pairwise(sorted(good, key=lambda answer: answer.ended_us)))
+        moved = [(late.ended_us - early.ended_us) // 1000 for early, late in pairs if early.node != late.node]
+        return cls(max(late.ended_us - early.ended_us for early, late in pairs) / 1000, moved)
 
 
 class Procedure:
@@ -126,35 +138,36 @@ def test_the_page_leads_to_hbd_and_back_and_there_again(
     with lab.client.http_probe() as http, never_on_both(lab):
         page = Procedure(lab, home)
         http.wait_for(home)
-        plain_us = now_us()
         plain = plain_switches(lab, http, home)
-
-        began_us = now_us()
         lives = [Lives.of(lab)]
-        page.follow(BEFORE)
+        migration = []
         for journey in (THERE, BACK, THERE):
-            for heading in journey:
-                lives.append(changed(page, heading))
+            began_us = now_us()
+            if journey is THERE:
+                page.follow(BEFORE)
+            lives += [changed(page, heading) for heading in journey]
+            served_by = home if auto_failback == "on" or journey is BACK else page.machine(TWO).name
+            http.wait_for(served_by, since_us=now_us())
+            migration.append(Stretch.of(http, began_us))
+            if journey is BACK:
+                plain += plain_switches(lab, http, home)
         for printed in page.follow(LOOK):
             ours, theirs = printed.split()
             assert int(ours) == int(theirs)
-        http.wait_for(home if auto_failback == "on" else page.machine(TWO).name, since_us=now_us())
 
-        ended_us = now_us()
-        assert_lives_go_on(lives)
-        assert_no_daemon_took_another_for_an_attacker(lab)
-        switches = moves(http.answers(), began_us, ended_us)
-        longest_ms = longest_gap_ms(http.answers(), began_us, ended_us)
-        print("\nplain switch-overs between two 3.0.6: ", *(f"{move.gap_ms:.0f}" for move in plain), "ms")
-        print("switch-overs of the migration:", *(f"{move.gap_ms:.0f}" for move in switches), "ms")
-        plain_ms = longest_gap_ms(http.answers(), plain_us, began_us)
-        print(f"longest gap: {longest_ms:.0f} ms; of the plain ones {plain_ms:.0f} ms")
-        assert longest_ms <= plain_ms
+    assert_lives_go_on(lives)
+    for text in FALSE_ALARMS:
+        for node in lab.nodes.values():
+            assert [entry.message for entry in classic.said(node, text) + cluster.said(node, text)] == []
+    print("\nlongest gap of each plain switch-over:", *(f"{each.longest_ms:.0f}" for each in plain), "ms")
+    print("switch-overs there, back, there:", *(each.moves_ms for each in migration), "ms")
+    assert all(each.moves_ms for each in migration)
+    assert max(each.longest_ms for each in migration) <= max(each.longest_ms for each in plain)
 
 
-def plain_switches(lab: Lab, http: HttpProbe, home: str) -> list[Move]:
+def plain_switches(lab: Lab, http: HttpProbe, home: str) -> list["Stretch"]:
     """`hb_standby` to and fro between the two 3.0.6, ending where it began."""
-    began_us = now_us()
+    seen = []
     for giver in itertools.islice(itertools.cycle((home, TWO if home == ONE else ONE)), PLAIN_SWITCHES):
         taker = TWO if giver == ONE else ONE
         asked_us = now_us()
@@ -162,7 +175,8 @@ def plain_switches(lab: Lab, http: HttpProbe, home: str) -> list[Move]:
         http.wait_for(taker, since_us=asked_us, timeout=20)
         classic.wait_for_holding(lab[giver], "none")
         classic.wait_for_holding(lab[taker], "all")
-    return moves(http.answers(), began_us, now_us())
+        seen.append(Stretch.of(http, asked_us))
+    return seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,28 +222,3 @@ def assert_lives_go_on(lives: Sequence[Lives]) -> None:
         assert later.uuid == earlier.uuid
         grown = {name: later.generation[name] - earlier.generation[name] for name in later.generation}
         assert sorted(grown.values()) == [0, 1], grown
-
-
-def assert_no_daemon_took_another_for_an_attacker(lab: Lab) -> None:
-    for node in lab.nodes.values():
-        assert [entry.message for entry in node.journal() if "replay attack" in entry.message] == []
-
-
-def moves(answers: Sequence[Answer], since_us: int, until_us: int) -> list[Move]:
-    """Each change of the machine that answers, as the client sees it."""
-    return [
-        Move(early.node or "", late.node or "", (late.ended_us - early.ended_us) / 1000)
-        for early, late in itertools.pairwise(good(answers, since_us, until_us))
-        if early.node != late.node
-    ]
-
-
-def longest_gap_ms(answers: Sequence[Answer], since_us: int, until_us: int) -> float:
-    pairs = itertools.pairwise(good(answers, since_us, until_us))
-    return max(late.ended_us - early.ended_us for early, late in pairs) / 1000
-
-
-def good(answers: Sequence[Answer], since_us: int, until_us: int) -> list[Answer]:
-    """Pages that arrived in that time, in the order of their arrival."""
-    came = [each for each in answers if each.node is not None and since_us <= each.ended_us <= until_us]
-    return sorted(came, key=lambda answer: answer.ended_us)
