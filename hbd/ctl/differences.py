@@ -70,6 +70,10 @@ class Machine:
     own_rc_d: tuple[str, ...] = ()
     """Paths of scripts in rc.d that are not heartbeat's own."""
 
+    def init_script(self, name: str) -> str | None:
+        """The path of the script of that name in /etc/init.d."""
+        return f"/etc/init.d/{name}" if name in self.init_scripts else None
+
 
 MOVED: dict[str, str] = {
     "/usr/bin/cl_status": "asks the old daemon; under hbd: hbctl status, hbctl status --json, or D-Bus",
@@ -83,6 +87,8 @@ MOVED: dict[str, str] = {
 }
 """Paths of heartbeat 3.0.6 (Debian's, and older ones) that programs of the site may use."""
 
+NOT_YET_IN_EFFECT = frozenset(row.name for row in hacf.ROWS if row.later)
+
 SHIPPED_RC_D = ("ask_resources", "hb_takeover", "ip-request", "ip-request-resp", "status")
 
 
@@ -91,18 +97,20 @@ def differences(
     groups: Iterable[list[Word]],
     auth: Iterable[list[Word]],
     machine: Machine,
-    refused: Collection[Place],
+    refused: Collection[Place] = (),
+    later: Collection[str] = NOT_YET_IN_EFFECT,
 ) -> list[Remark]:
     """All of them, by place. At `refused` places the parsers have found an error.
 
-    `ha_cf` is directives with the rest of their lines, `groups` and `auth` are the words of each line.
+    `ha_cf` is directives with the rest of their lines, `groups` and `auth` are the words of each line;
+    `later` are the directives that this version accepts without effect.
     """
     nodes: list[str] = []
     remarks: list[Remark] = []
     for name, rest in ha_cf:
         if name.text == "node":
             nodes += [word.lower() for word in rest.text.replace(",", " ").split()]
-        remarks += _directive(name, rest)
+        remarks += _directive(name, rest, later)
     for group in groups:
         for word in group[1:]:
             remarks += _resource(word, machine, word.place in refused)
@@ -120,7 +128,7 @@ def differences(
 # ---------------------------------------------------------------- ha.cf
 
 
-def _directive(name: Word, rest: Word) -> Iterator[Remark]:
+def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remark]:
     value = rest.text
     match name.text:
         case "auto_failback" | "nice_failback" if value:
@@ -132,8 +140,8 @@ def _directive(name: Word, rest: Word) -> Iterator[Remark]:
                 "the pair is mixed, a 3.0.6 node with this line would reset a silent hbd node",
             )
         case "respawn" | "failfast" if value:
-            yield from _client(name, rest)
-        case other if value and other in hacf.TABLE and hacf.TABLE[other].later:
+            yield from _client(name, rest, later)
+        case other if value and other in later:
             yield _note(name, LATER[other].format(value))
 
 
@@ -157,16 +165,15 @@ _BUILT_ON_API = {
 }
 
 
-def _client(name: Word, rest: Word) -> Iterator[Remark]:
+def _client(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remark]:
     """Another program that 3.0.6 starts. Known ones are told by the name of their file, wherever it lies."""
     user, *command = words(rest)
     if not command:
         return  # The parser has found that.
     program = PurePosixPath(command[0].text).name
     if program in _API_CLIENTS:
-        later = hacf.TABLE[name.text].later
         text = "in this version of hbd nothing acts on ping nodes, and nothing moves when they are lost"
-        yield _note(name, text if later and program == "ipfail" else _API_CLIENTS[program])
+        yield _note(name, text if "ping" in later and program == "ipfail" else _API_CLIENTS[program])
         return
     if program in _BUILT_ON_API:
         yield Remark(
@@ -176,7 +183,7 @@ def _client(name: Word, rest: Word) -> Iterator[Remark]:
             f"nodes run hbd. {_BUILT_ON_API[program]}",
         )
         return
-    if not hacf.TABLE[name.text].later:
+    if name.text not in later:
         return
     line = rest.text[command[0].place.column - rest.place.column :]
     reset = ", FailureAction=reboot-force" if name.text == "failfast" else ""
@@ -232,20 +239,25 @@ LATER: dict[str, str] = {
 
 def _resource(word: Word, machine: Machine, refused: bool) -> Iterator[Remark]:
     """What 3.0.6 runs for this resource, and what hbd."""
-    text = word.text
-    if "::" in text or text.lower().startswith("ocf:"):
+    text, lookup = word.text, machine.lookup
+    name, arguments, _ = text.partition("::")
+    if arguments or text.startswith("ocf:"):
+        script = lookup.script(name) or machine.init_script(name)
         if refused:
-            yield Remark(word.place, Kind.ACTION, _one_name_for_both())
+            yield Remark(word.place, Kind.ACTION, _ONE_NAME_FOR_BOTH)
+        elif script is not None and name not in _ADDRESS_AGENTS:
+            yield _note(word, f"hbd runs {script} as 3.0.6 does")
         return
-    if is_ipv6(text) or (resembles_ipv4(text) and not is_unit_name(text)):
+    if refused or is_ipv6(text) or (resembles_ipv4(text) and not is_unit_name(text)):
         return
-    script = machine.lookup.script(text)
+    script = lookup.script(text)
     unit_name = text if is_unit_name(text) else f"{text}.service"
-    unit = machine.lookup.unit(unit_name) if is_unit_name(unit_name) else None
+    unit = lookup.unit(unit_name) if is_unit_name(unit_name) else None
     if script is not None and not is_unit_name(text):
-        yield from _script(word, script, unit.name if unit else None, machine, refused)
+        instead = f"; to have {unit.name} instead, on both machines: mv {script} /etc/init.d/" if unit else ""
+        yield _note(word, f"hbd runs {script} as 3.0.6 does{instead}")
     elif unit is not None:
-        yield _note(word, _unit(text, unit.name, script, machine))
+        yield _note(word, _unit(text, unit.name, script or machine.init_script(text)))
         if unit.boot is not None:
             yield Remark(
                 word.place,
@@ -255,38 +267,20 @@ def _resource(word: Word, machine: Machine, refused: bool) -> Iterator[Remark]:
             )
 
 
-def _unit(name: str, unit: str, script: str | None, machine: Machine) -> str:
-    if script is None and name in machine.init_scripts:
-        script = f"/etc/init.d/{name}"
+_ADDRESS_AGENTS = ("IPaddr", "IPaddr2", "IPv6addr")
+_ONE_NAME_FOR_BOTH = (
+    "as long as one node runs 3.0.6, the line must hold a name that both know: make a unit NAME.service, "
+    f"and for 3.0.6 a script /etc/init.d/NAME that calls systemctl; see {GUIDE}"
+)
+
+
+def _unit(name: str, unit: str, script: str | None) -> str:
     if script is None:
         return (
             f"hbd starts {unit}; 3.0.6 knows no units, and there is no script {name} here: the other node "
             f"needs one in resource.d or /etc/init.d as long as it runs 3.0.6"
         )
     return f"3.0.6 runs {script}, hbd starts {unit}: both must mean the same (systemctl status {unit})"
-
-
-def _script(word: Word, script: str, unit: str | None, machine: Machine, refused: bool) -> Iterator[Remark]:
-    if not refused:
-        yield _note(word, f"hbd runs {script} as 3.0.6 does")
-        return
-    if unit is None:
-        yield Remark(word.place, Kind.ACTION, _one_name_for_both(word.text))
-        return
-    aside = f"rm {script}" if word.text in machine.init_scripts else f"mv {script} /etc/init.d/"
-    yield Remark(
-        word.place,
-        Kind.ACTION,
-        f"leave the name as it is for the 3.0.6 node, and on each machine: {aside} "
-        f"(3.0.6 looks in /etc/init.d too, hbd then takes {unit})",
-    )
-
-
-def _one_name_for_both(name: str = "NAME") -> str:
-    return (
-        "as long as one node runs 3.0.6, the line must hold a name that both know: make a unit "
-        f"{name}.service, and for 3.0.6 a script /etc/init.d/{name} that calls systemctl; see {GUIDE}"
-    )
 
 
 # ---------------------------------------------------------------- authkeys, state, start

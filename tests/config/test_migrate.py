@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from hbd.config import hacf
+from hbd.config.lookup import Unit
 from hbd.ctl import migrate
-from hbd.ctl.differences import LATER, Kind, Machine, differences, directives
+from hbd.ctl.differences import (
+    LATER,
+    NOT_YET_IN_EFFECT,
+    Kind,
+    Machine,
+    differences,
+    directives,
+    group_words,
+)
 from hbd.ctl.main import main
 from tests.config.conftest import HA_CF
 from tests.config.conftest import Machine as Files
-from tests.config.parsing import units
+from tests.config.parsing import Table, units
 from tests.config.test_load import GUIDE
 
 WANTED = "/etc/systemd/system/multi-user.target.wants"
@@ -36,10 +46,6 @@ def init_script(machine: Files, name: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("#!/bin/sh\n")
     path.chmod(0o755)
-
-
-def resource_script(machine: Files, name: str) -> None:
-    machine.write(f"resource.d/{name}", "#!/bin/sh\n", mode=0o755)
 
 
 def state(machine: Files, generation: str = "1700000000", uuid: bytes = b"u" * 16) -> None:
@@ -75,19 +81,15 @@ def test_the_guides_configuration_is_ready_on_a_machine_that_runs_heartbeat(mach
 
 
 def test_every_line_of_the_guide_that_changes_has_its_remark(machine: Files) -> None:
-    machine.configure(GUIDE.format("linuxha1", "linuxha2"))
+    text = GUIDE.format("linuxha1", "linuxha2")
+    machine.configure(text)
     lines, _ = check(machine)
-    assert [line.partition(" note: ")[0] for line in lines] == [
-        "ha.cf:1:1:",  # watchdog
-        "ha.cf:7:1:",  # hopfudge
-        "ha.cf:8:6:",  # baud
-        "ha.cf:9:1:",  # serial
-        "ha.cf:11:1:",  # auto_failback
-        "ha.cf:14:1:",  # ipfail
-        "ha.cf:15:1:",  # ping
-        "haresources:1:23:",  # httpd
-        "haresources:1:29:",  # smb
-    ]
+    changing = {"auto_failback", "respawn", *NOT_YET_IN_EFFECT}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.split()[0] in changing:
+            assert beginning(f"ha.cf:{number}:1: note: ", lines)
+    for place in ("haresources:1:23: ", "haresources:1:29: "):
+        assert beginning(f"{place}note: ", lines)
 
 
 def test_what_the_parsers_refuse_is_an_error_and_the_status_is_that_of_check(machine: Files) -> None:
@@ -138,16 +140,17 @@ def test_nothing_is_written_anywhere(machine: Files) -> None:
 
 
 def test_each_directive_that_is_not_in_effect_has_its_consequence_told() -> None:
-    assert {row.name for row in hacf.ROWS if row.later} <= set(LATER)
+    assert set(LATER) >= NOT_YET_IN_EFFECT
+    assert set(LATER) <= set(hacf.TABLE)
 
 
 def test_a_directive_in_effect_has_no_remark() -> None:
     assert said("keepalive 2\nnode linuxha1 linuxha2\nbcast eth1\nrealtime on\n") == []
 
 
-def said(ha_cf: str, machine: Machine | None = None) -> list[str]:
-    """The remarks on this text alone."""
-    remarks = differences(directives(ha_cf, "ha.cf"), (), (), machine or Machine(units()), ())
+def said(ha_cf: str, later: Collection[str] = tuple(LATER)) -> list[str]:
+    """The remarks on this text alone, with these directives without effect."""
+    remarks = differences(directives(ha_cf, "ha.cf"), (), (), Machine(units()), later=later)
     return [str(remark) for remark in remarks]
 
 
@@ -172,6 +175,15 @@ def test_another_respawned_program_becomes_a_unit() -> None:
     (line,) = said("respawn nobody /usr/local/bin/watch  -n 5\n")
     assert line.startswith("ha.cf:1:1: action: ")
     assert "User=nobody, ExecStart=/usr/local/bin/watch  -n 5, Restart=always, WantedBy" in line
+
+
+def test_a_respawned_program_that_hbd_starts_is_no_difference() -> None:
+    assert said("respawn nobody /usr/local/bin/watch\n", later=()) == []
+
+
+def test_ipfail_of_a_version_with_ping_nodes_is_part_of_it() -> None:
+    (line,) = said("respawn hacluster /usr/lib/heartbeat/ipfail\n", later=())
+    assert "ipfail is part of hbd" in line
 
 
 def test_a_failfast_program_keeps_its_bite() -> None:
@@ -239,24 +251,25 @@ def test_a_unit_that_starts_at_boot_is_to_be_disabled_first(machine: Files) -> N
     assert status == 1
 
 
-def test_a_script_of_resource_d_is_moved_to_where_both_find_what_they_need(machine: Files) -> None:
-    resource_script(machine, "httpd")
-    lines, status = check(machine)
-    assert beginning("haresources:1:23: error: ", lines)
-    line = beginning("haresources:1:23: action: ", lines)
-    assert "mv resource.d/httpd /etc/init.d/ " in line
-    assert status == 78
+def said_of(resource: str, machine: Machine, refused: bool = False) -> list[str]:
+    """The remarks on a group with this resource."""
+    (group,) = group_words(f"linuxha1 {resource}\n", "haresources")
+    remarks = differences((), [group], (), machine, {group[1].place} if refused else ())
+    return [str(remark) for remark in remarks]
 
 
-def test_a_script_of_resource_d_that_hides_an_init_script_is_removed(machine: Files) -> None:
-    resource_script(machine, "httpd")
-    init_script(machine, "httpd")
-    lines, _ = check(machine)
-    assert "rm resource.d/httpd " in beginning("haresources:1:23: action: ", lines)
+def test_a_script_of_resource_d_is_run_as_ever_unless_the_unit_is_wanted() -> None:
+    machine = Machine(Table({"httpd.service": Unit("httpd.service")}, scripts=("httpd", "drbd")))
+    assert said_of("drbd", machine) == [
+        "haresources:1:10: note: hbd runs /etc/ha.d/resource.d/drbd as 3.0.6 does"
+    ]
+    (line,) = said_of("httpd", machine)
+    assert "hbd runs /etc/ha.d/resource.d/httpd as 3.0.6 does; to have httpd.service instead" in line
+    assert line.endswith("mv /etc/ha.d/resource.d/httpd /etc/init.d/")
 
 
 def test_the_advice_about_scripts_works(machine: Files) -> None:
-    resource_script(machine, "httpd")
+    machine.write("resource.d/httpd", "#!/bin/sh\n", mode=0o755)
     (machine.root / "etc/init.d").mkdir(parents=True)
     (machine.ha_d / "resource.d/httpd").rename(machine.root / "etc/init.d/httpd")
     lines, status = check(machine)
@@ -264,11 +277,24 @@ def test_the_advice_about_scripts_works(machine: Files) -> None:
     assert status == 0
 
 
-def test_an_agent_with_arguments_needs_a_name_that_both_know(machine: Files) -> None:
-    machine.configure(haresources="linuxha1 Filesystem::/dev/sdb1::/srv::ext4\n")
-    lines, status = check(machine)
-    assert "make a unit NAME.service" in beginning("haresources:1:10: action: ", lines)
-    assert status == 78
+@pytest.mark.parametrize(
+    "machine", [Machine(units(), frozenset({"datadisk"})), Machine(Table({}, ("datadisk",)))]
+)
+def test_a_script_with_arguments_is_run_as_ever(machine: Machine) -> None:
+    (line,) = said_of("datadisk::drbd0", machine)
+    assert line.endswith("datadisk as 3.0.6 does")
+
+
+@pytest.mark.parametrize("resource", ["OCF::apache::one", "ocf:heartbeat:apache", "nothing::a"])
+def test_an_agent_that_hbd_does_not_have_needs_a_name_that_both_know(resource: str) -> None:
+    (line,) = said_of(resource, Machine(units()), refused=True)
+    assert line.startswith("haresources:1:10: action: ")
+    assert "make a unit NAME.service" in line
+
+
+def test_what_the_parser_refuses_gets_no_second_opinion() -> None:
+    machine = Machine(Table({"httpd.service": Unit("httpd.service", masked=True)}))
+    assert said_of("httpd", machine, refused=True) == []
 
 
 def test_an_address_is_no_difference(machine: Files) -> None:
