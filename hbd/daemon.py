@@ -25,20 +25,22 @@ from typing import Any, NoReturn
 
 from hbd import __version__, clock, configuration, realtime, units_boot
 from hbd.agents.address import AddressAgent
+from hbd.agents.script import ScriptAgent, Surroundings
+from hbd.agents.scriptenv import script_environment
 from hbd.agents.unit import UnitAgent
 from hbd.bus.service import Service
 from hbd.config.compare import compare
 from hbd.config.findings import ConfigError, format_findings
 from hbd.config.load import check, local_node_name
-from hbd.config.model import AddressResource, Config, UnitResource
+from hbd.config.model import AddressResource, Config, ResourceSpec, ScriptResource, UnitResource
 from hbd.core.cluster import Cluster
 from hbd.core.effects import Kind, Level, Log
 from hbd.core.events import HeldGroup, Reload, Started, Stop
 from hbd.core.membership import Identity
-from hbd.core.views import ClusterView
+from hbd.core.views import ClusterView, NodeStatus
 from hbd.driver import Driver, Edges
 from hbd.errors import HbdError
-from hbd.jobs import Jobs
+from hbd.jobs import Agent, Jobs
 from hbd.journal import Journal, route_logging
 from hbd.media.table import Media
 from hbd.netlink import Netlink
@@ -218,7 +220,12 @@ class Daemon:
         await netlink.open()
         self._systemd = Systemd(on_down=_systemd_is_away)
         addresses = AddressAgent(netlink)
-        jobs = Jobs({AddressResource: addresses, UnitResource: UnitAgent(self._systemd)}, addresses)
+        agents: dict[type[ResourceSpec], Agent] = {
+            AddressResource: addresses,
+            UnitResource: UnitAgent(self._systemd),
+            ScriptResource: ScriptAgent(self._systemd, self._places.run.absolute(), self._surroundings),
+        }
+        jobs = Jobs(agents, addresses)
         self._load.refresh()
         driver = Driver(
             self._core,
@@ -285,6 +292,12 @@ class Daemon:
         timing = config.timing
         half_way_ms = (timing.deadtime_ms - timing.keepalive_ms) // 2
         self._notifier.watchdog_every(max(1000, 3 * timing.keepalive_ms, half_way_ms))
+
+    def _surroundings(self) -> Surroundings:
+        """What scripts are run with, as of now."""
+        nodes = self._core.view().nodes
+        alone = not any(node.status is NodeStatus.ACTIVE and not node.local for node in nodes)
+        return Surroundings(script_environment(self._config, alone), self._config.limits)
 
     # ------------------------------------------------------------ signals
 

@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hbd.config.model import AddressResource, ResourceSpec, UnitResource
+from hbd.config.model import AddressResource, ResourceSpec, ScriptResource, UnitResource
 from hbd.core.effects import Kind, Level, Log, PeerRecord, StoreGeneration, StoreHeld, StorePeers
 from hbd.core.events import Direction, HeldGroup
 from hbd.stale import ALIVE
@@ -248,8 +248,15 @@ def decode_held(text: bytes) -> tuple[HeldGroup, ...]:
 
 
 def _encode_resource(resource: ResourceSpec) -> dict[str, Any]:
-    kind = "address" if isinstance(resource, AddressResource) else "unit"
-    return {"kind": kind, **asdict(resource)}
+    match resource:
+        case AddressResource():
+            return {"kind": "address", **asdict(resource)}
+        case UnitResource():
+            return {"kind": "unit", **asdict(resource)}
+        case ScriptResource():
+            # For `hbd.orphan`, which knows no way to make these names.
+            units = {verb: resource.unit_for(verb) for verb in ("start", "stop")}
+            return {"kind": "script", **asdict(resource), "units": units}
 
 
 def _decode_resource(value: dict[str, Any]) -> ResourceSpec:
@@ -259,6 +266,8 @@ def _decode_resource(value: dict[str, Any]) -> ResourceSpec:
             return AddressResource(**members)
         case "unit":
             return UnitResource(**members)
+        case "script":
+            return ScriptResource(members["name"], members["path"], tuple(members["args"]))
         case kind:
             raise ValueError(f"a resource of unknown kind {kind!r}")
 

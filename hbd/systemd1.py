@@ -11,11 +11,11 @@ Facts: org.freedesktop.systemd1(5); messages observed from systemd 252.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NewType, cast
 
-from hbd.dbusio import SYSTEM_BUS, Bus, BusError, Message, NoAnswer, Reconnecting, Subscription
+from hbd.dbusio import SYSTEM_BUS, Bus, BusError, Message, NoAnswer, Reconnecting, Subscription, Variant
 
 JobPath = NewType("JobPath", str)
 
@@ -26,6 +26,7 @@ MANAGER = f"{NAME}.Manager"
 UNIT = f"{NAME}.Unit"
 
 _NO_SUCH_UNIT = f"{NAME}.NoSuchUnit"
+UNIT_EXISTS = f"{NAME}.UnitExists"
 TRACE_LOST = "org.freedesktop.DBus.Error.Timeout"
 _ABSENT = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner")
 
@@ -115,6 +116,24 @@ class Systemd:
         (path,) = await self._manager("StopUnit", "ss", [name, mode])
         return JobPath(path)
 
+    async def start_transient(self, name: str, properties: Mapping[str, Variant]) -> JobPath:
+        """Make a unit out of these properties and ask for its start. Raises BusError."""
+        listed = [[key, value] for key, value in properties.items()]
+        (path,) = await self._manager("StartTransientUnit", "ssa(sv)a(sa(sv))", [name, "replace", listed, []])
+        return JobPath(path)
+
+    async def kill(self, name: str, signal: int) -> None:
+        """Send a signal to every process in the unit's cgroup. Raises BusError."""
+        await self._manager("KillUnit", "ssi", [name, "all", signal])
+
+    async def reset_failed(self, name: str) -> None:
+        """Forget that the unit failed; one that is not there is fine. Raises BusError."""
+        try:
+            await self._manager("ResetFailedUnit", "s", [name])
+        except BusError as error:
+            if error.name != _NO_SUCH_UNIT:
+                raise
+
     async def job_result(self, job: JobPath) -> str:
         """The job's result, e.g. "done", once it has ended.
 
@@ -154,6 +173,11 @@ class Systemd:
         """A property of org.freedesktop.systemd1.Unit. Raises BusError."""
         bus = await self._reach()
         return await bus.get(NAME, state.path, UNIT, name)
+
+    async def service_property(self, state: UnitState, name: str) -> Any:
+        """A property of org.freedesktop.systemd1.Service. Raises BusError."""
+        bus = await self._reach()
+        return await bus.get(NAME, state.path, f"{NAME}.Service", name)
 
     async def loaded_unit(self, name: str) -> UnitState | None:
         """The unit of that real name, if systemd has it in memory. If not, it does not run. Raises BusError.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hbd.bus import names
-from hbd.config.model import UnitResource
+from hbd.config.model import AddressResource
 from hbd.core.views import ClusterView, GroupView, LinkView, NodeView, ResourceView
 
 Value = str | int | bool | list[str]
@@ -84,7 +84,7 @@ def _resource(resource: ResourceView) -> Properties:
     return {
         "Name": ("s", resource.spec.name),
         "Kind": ("s", resource.kind),
-        "Unit": ("s", resource.spec.unit if isinstance(resource.spec, UnitResource) else ""),
+        "Unit": ("s", "" if isinstance(resource.spec, AddressResource) else resource.spec.unit),
         "Group": ("o", names.group_path(resource.group)),
         "State": ("s", resource.state.value),
         "LastError": ("s", resource.last_error),

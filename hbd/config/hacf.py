@@ -117,7 +117,7 @@ ROWS: tuple[Directive[HaCfDraft], ...] = (
     Directive("stonith", LINE, clients.stonith),
     Directive("stonith_host", LINE, clients.stonith),
     Directive("watchdog", ONE, text, later=True, once=True),
-    Directive("env", MANY, clients.env, later=True),
+    Directive("env", MANY, clients.env),
     Directive("crm", ONE, clients.crm, default="false", once=True),
     Directive("pacemaker", ONE, clients.crm, default="false", once=True),
     Directive("crm_daemon_dir", ONE, clients.crm_only),

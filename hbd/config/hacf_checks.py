@@ -42,6 +42,7 @@ def finish(
         watchdog=draft.texts.get("watchdog"),
         hbgenmethod=draft.texts.get("hbgenmethod", "file"),
         uuidfrom=draft.texts.get("uuidfrom", "file"),
+        environment=tuple(draft.environment.items()),
         parameters=_parameters(draft, timing, rows, default_port),
     )
 

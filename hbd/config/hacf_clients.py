@@ -6,6 +6,8 @@ the moment and is not judged here.
 
 from __future__ import annotations
 
+import re
+
 from hbd.config.findings import Word
 from hbd.config.hacf_draft import HaCfDraft
 from hbd.config.model import Client
@@ -48,9 +50,14 @@ def apiauth(draft: HaCfDraft, name: str, line: Word) -> None:
 
 def env(draft: HaCfDraft, name: str, word: Word) -> None:
     """`env NAME=value`."""
-    key, equals, _ = word.text.partition("=")
+    key, equals, value = word.text.partition("=")
     if not key or not equals:
         draft.found.error(word, f"'{word.text}' is not NAME=value (a value holds no blank, comma or #)")
+        return
+    if re.fullmatch(r"\w+", key, re.ASCII) is None or not value.isprintable():
+        draft.found.warning(word, f"no script could read HA_{key} from its environment; left out")
+        return
+    draft.environment[key] = value
 
 
 def stonith(draft: HaCfDraft, name: str, line: Word) -> None:

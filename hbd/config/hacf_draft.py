@@ -30,6 +30,7 @@ class HaCfDraft(Draft):
     auto_failback: AutoFailback | None = None
     clients: list[Client] = field(default_factory=list)
     api_clients: dict[str, Word] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +53,5 @@ class HaCf:
     watchdog: str | None
     hbgenmethod: str
     uuidfrom: str
+    environment: tuple[tuple[str, str], ...]
     parameters: tuple[tuple[str, str], ...]

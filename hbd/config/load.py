@@ -95,6 +95,7 @@ def _config(ha_cf: HaCf, local: str, keys: Keys, groups: tuple[GroupSpec, ...], 
         hbgenmethod=ha_cf.hbgenmethod,
         uuidfrom=ha_cf.uuidfrom,
         limits=limits,
+        environment=ha_cf.environment,
         parameters=ha_cf.parameters,
     )
 

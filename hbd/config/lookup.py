@@ -43,7 +43,10 @@ class Lookup(Protocol):
     """Questions about one machine, or an image of one."""
 
     def script(self, name: str) -> str | None:
-        """The path of the executable resource script of that name."""
+        """The path of the executable resource script of that name, in resource.d."""
+
+    def init_script(self, name: str) -> str | None:
+        """The path of the executable script of that name in /etc/init.d."""
 
     def unit(self, name: str) -> Unit | None:
         """The unit that a full unit name stands for, aliases and templates resolved."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from hbd.config import scriptunits
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
@@ -159,7 +161,32 @@ class UnitResource:
         return self.unit
 
 
-ResourceSpec = AddressResource | UnitResource
+@dataclass(frozen=True, slots=True)
+class ScriptResource:
+    """A resource script and its arguments: `datadisk::drbd0`."""
+
+    name: str
+    """As written in haresources."""
+    path: str
+    """The executable, absolute: in resource.d, or for a script with arguments in /etc/init.d."""
+    args: tuple[str, ...] = ()
+    """Never empty strings: those that 3.0.6's shell splits off vanish."""
+
+    @property
+    def identity(self) -> str:
+        return "::".join((self.path.rpartition("/")[2], *self.args))
+
+    @property
+    def unit(self) -> str:
+        """The transient unit of its start, with whatever that left running."""
+        return self.unit_for(scriptunits.START)
+
+    def unit_for(self, verb: str) -> str:
+        """The transient unit in which the script runs with that verb."""
+        return scriptunits.unit(self.identity, verb)
+
+
+ResourceSpec = AddressResource | UnitResource | ScriptResource
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +291,8 @@ class Config:
     hbgenmethod: str = "file"
     uuidfrom: str = "file"
     limits: Limits = Limits()
+    environment: tuple[tuple[str, str], ...] = ()
+    """Of `env`: names without the HA_ that scripts see in front of them."""
     parameters: tuple[tuple[str, str], ...] = ()
     """Every directive as recorded for `cl_status hbparameter`, last value wins."""
 

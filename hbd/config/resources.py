@@ -1,8 +1,9 @@
-"""One resource of haresources: an address, a systemd unit, or something this version refuses.
+"""One resource of haresources: an address, a systemd unit, a script, or something this version refuses.
 
-The order of the guesses is the contract's: written-out agents, IPv6, unit
-names, what 3.0.6 takes for an IPv4 address, then a bare name, which is a script
-in resource.d before it is a service unit.
+The order of the guesses is the contract's: written-out agents, IPv6, scripts
+with arguments, unit names, what 3.0.6 takes for an IPv4 address, then a bare
+name, which is a script in resource.d before it is a service unit. A name with
+arguments is no unit, so for it /etc/init.d counts too, as in 3.0.6.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from hbd.config.addresses import is_ipv6, parse_address, resembles_ipv4
 from hbd.config.findings import Findings, Word, suggestion
 from hbd.config.lookup import Lookup, is_unit_name
-from hbd.config.model import ResourceSpec, UnitResource
+from hbd.config.model import ResourceSpec, ScriptResource, UnitResource
 
 _ADDRESS_AGENTS = ("IPaddr", "IPaddr2", "IPv6addr")
-_LATER = "resource scripts and agents come in a later version of hbd"
+_LATER = "OCF agents come in a later version of hbd"
 
 
 def parse_resource(word: Word, lookup: Lookup, found: Findings) -> ResourceSpec | None:
@@ -31,8 +32,7 @@ def parse_resource(word: Word, lookup: Lookup, found: Findings) -> ResourceSpec 
     if is_ipv6(text) and not (separator and lookup.script(agent)):
         return parse_address(text, word, None, found)
     if separator:
-        _refuse_arguments(word, agent, found)
-        return None
+        return _with_arguments(word, agent, argument, lookup, found)
     if is_unit_name(text):
         return _unit(word, text, lookup, found)
     if resembles_ipv4(text):
@@ -40,21 +40,38 @@ def parse_resource(word: Word, lookup: Lookup, found: Findings) -> ResourceSpec 
     return _bare_name(word, lookup, found)
 
 
-def _refuse_arguments(word: Word, agent: str, found: Findings) -> None:
+def _with_arguments(
+    word: Word, agent: str, argument: str, lookup: Lookup, found: Findings
+) -> ScriptResource | None:
+    path = lookup.script(agent) or lookup.init_script(agent)
+    if path is not None:
+        return _script(word, path, tuple(part for part in argument.split("::") if part), found)
     if ":" in agent:
         found.error(word, f"'{word.text}' is not an IPv6 address")
-        return
-    instead = "a .mount unit" if agent == "Filesystem" else "a systemd unit"
-    found.error(word, f"[{agent}] with arguments is a resource script; {_LATER}, use {instead}")
+        return None
+    instead = ", or use a .mount unit" if agent == "Filesystem" else ""
+    found.error(
+        word,
+        f"Cannot locate resource script {agent}: there is none in resource.d, nor in /etc/init.d; "
+        f"it must be an executable file{instead}",
+    )
+    return None
 
 
-def _bare_name(word: Word, lookup: Lookup, found: Findings) -> UnitResource | None:
+def _script(word: Word, path: str, args: tuple[str, ...], found: Findings) -> ScriptResource | None:
+    try:
+        "".join((path, *args)).encode()
+    except UnicodeEncodeError:
+        found.error(word, f"[{word.text}] is not UTF-8, and systemd would not run it")
+        return None
+    return ScriptResource(word.text, path, args)
+
+
+def _bare_name(word: Word, lookup: Lookup, found: Findings) -> ScriptResource | UnitResource | None:
     script = lookup.script(word.text)
     service = f"{word.text}.service"
     if script is not None:
-        instead = service if is_unit_name(service) and lookup.unit(service) else "a systemd unit"
-        found.error(word, f"[{word.text}] is the script {script}; {_LATER}, write {instead}")
-        return None
+        return _script(word, script, (), found)
     if is_unit_name(service) and lookup.unit(service):
         return _unit(word, service, lookup, found)
     close = suggestion(word.text, (_bare(name) for name in lookup.unit_names()))

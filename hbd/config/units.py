@@ -30,8 +30,13 @@ class UnitFiles:
 
     def script(self, name: str) -> str | None:
         """The executable `resource.d/NAME`, if there is one."""
-        path = self._resource_d / name
+        path = self._resource_d.resolve() / name
         return str(path) if _plain(name) and _is_executable(path) else None
+
+    def init_script(self, name: str) -> str | None:
+        """The executable `/etc/init.d/NAME`, as the machine or image itself calls it."""
+        path = inside(self._root, f"/etc/init.d/{name}") if _plain(name) else None
+        return f"/etc/init.d/{name}" if path is not None and _is_executable(path) else None
 
     def unit(self, name: str) -> Unit | None:
         """The unit behind a full name; its `boot` covers all names that lead to it."""
@@ -41,7 +46,7 @@ class UnitFiles:
             file = self._load_path.resolve(name)
         if file is not None:
             return Unit(file.name, file.masked, None if file.masked else self._boot.start_of(file.name))
-        if self._init_script(name) is not None or self._generated_later(name):
+        if self._has_init_script(name) or self._generated_later(name):
             return Unit(name, boot=self._boot.start_of(name))
         return None
 
@@ -61,16 +66,10 @@ class UnitFiles:
                 boot.add(service, "multi-user.target", f"through /etc/{directory} wanted")
         return boot
 
-    def _init_script(self, name: str) -> Path | None:
-        """The init script of which systemd-sysv-generator makes that service."""
+    def _has_init_script(self, name: str) -> bool:
+        """Whether there is one of which systemd-sysv-generator makes that service."""
         base = name.removesuffix(".service")
-        if base == name or not _plain(base):
-            return None
-        for script in (base, f"{base}.sh"):
-            path = inside(self._root, f"/etc/init.d/{script}")
-            if path is not None and _is_executable(path):
-                return path
-        return None
+        return base != name and any(self.init_script(script) for script in (base, f"{base}.sh"))
 
     def _start_links(self) -> Iterator[tuple[str, str]]:
         for level in _RUN_LEVELS:

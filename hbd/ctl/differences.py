@@ -139,6 +139,8 @@ def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remar
                 "3.0.6 resets a dead peer before it takes over; hbd takes over after deadtime alone. While "
                 "the pair is mixed, a 3.0.6 node with this line would reset a silent hbd node",
             )
+        case "env" if value:
+            yield _note(name, f"scripts see HA_{value} as before; units do not: Environment= is for them")
         case "respawn" | "failfast" if value:
             yield from _client(name, rest, later)
         case other if value and other in later:
@@ -215,7 +217,6 @@ LATER: dict[str, str] = {
     "apiauth": "hbd has no socket for heartbeat's clients; everyone may read its state on D-Bus",
     "watchdog": "hbd does not open {}: systemd restarts an hbd that hangs, and RuntimeWatchdogSec= of "
     "systemd-system.conf(5) resets a machine that hangs",
-    "env": "units do not see HA_{}; give it to them with Environment=",
     "logfile": _JOURNAL + "; {} gets no more lines of it: change what reads and rotates it",
     "debugfile": _JOURNAL + "; {} gets no more lines of it: change what reads and rotates it",
     "logfacility": _JOURNAL + "; syslog gets it under the name hbd, and not with the facility {}",

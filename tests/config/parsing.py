@@ -20,9 +20,13 @@ class Table:
 
     units: dict[str, Unit] = field(default_factory=dict)
     scripts: tuple[str, ...] = ()
+    init_scripts: tuple[str, ...] = ()
 
     def script(self, name: str) -> str | None:
         return f"/etc/ha.d/resource.d/{name}" if name in self.scripts else None
+
+    def init_script(self, name: str) -> str | None:
+        return f"/etc/init.d/{name}" if name in self.init_scripts else None
 
     def unit(self, name: str) -> Unit | None:
         return self.units.get(name)

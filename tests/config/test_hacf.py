@@ -541,3 +541,18 @@ def test_no_text_makes_the_parser_raise_and_every_finding_has_a_place_in_it(text
         assert path == "ha.cf"
         assert 1 <= int(line) <= count
         assert 1 <= int(column) <= len(text.split("\n")[int(line) - 1]) + 1
+
+
+# ---------------------------------------------------------------- env
+
+
+def test_env_adds_up_and_the_last_of_one_name_counts() -> None:
+    result, findings = with_line("env SITE=one NFS=\nenv SITE=two")
+    assert result.environment == (("SITE", "two"), ("NFS", ""))
+    assert findings == []
+
+
+def test_a_variable_that_no_script_could_read_is_left_out_with_a_warning() -> None:
+    result, findings = with_line("env A-B=1")
+    assert result.environment == ()
+    assert findings == ["ha.cf:4:5: warning: no script could read HA_A-B from its environment; left out"]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hbd.config.lookup import BootStart, Unit
-from hbd.config.model import AddressResource, UnitResource
+from hbd.config.lookup import BootStart, Unit, is_unit_name
+from hbd.config.model import AddressResource, ScriptResource, UnitResource
 from tests.config.parsing import Table, groups, units
 
 
@@ -231,35 +231,103 @@ def test_an_alias_is_the_unit_it_stands_for() -> None:
     assert one("smb", table) == (UnitResource("smb", "smbd.service"), [])
 
 
-def test_a_script_in_resource_d_comes_before_the_unit_and_is_refused() -> None:
+RESOURCE_D = "/etc/ha.d/resource.d"
+
+
+def test_a_script_in_resource_d_comes_before_the_unit_of_its_name() -> None:
     table = Table({"httpd.service": Unit("httpd.service")}, scripts=("httpd",))
-    assert one("httpd", table)[1] == [
-        "haresources:1:10: error: [httpd] is the script /etc/ha.d/resource.d/httpd; "
-        "resource scripts and agents come in a later version of hbd, write httpd.service"
-    ]
-    assert one("httpd.service", table)[1] == []
+    assert one("httpd", table) == (ScriptResource("httpd", f"{RESOURCE_D}/httpd"), [])
+    assert one("httpd.service", table) == (UnitResource("httpd.service", "httpd.service"), [])
+
+
+def test_arguments_are_split_at_double_colons_and_empty_ones_vanish() -> None:
+    table = Table(scripts=("Filesystem", "spy"))
+    assert one("Filesystem::/dev/drbd0::/srv::ext4", table) == (
+        ScriptResource(
+            "Filesystem::/dev/drbd0::/srv::ext4", f"{RESOURCE_D}/Filesystem", ("/dev/drbd0", "/srv", "ext4")
+        ),
+        [],
+    )
+    spy = ScriptResource("spy::a::b::::c::", f"{RESOURCE_D}/spy", ("a", "b", "c"))
+    assert one("spy::a::b::::c::", table) == (spy, [])
+    assert spy.identity == "spy::a::b::c"
+    assert one("spy::", table)[0] == ScriptResource("spy::", f"{RESOURCE_D}/spy")
+
+
+def test_the_group_of_the_guides_log_is_an_address_and_three_scripts() -> None:
+    (group,), findings = groups(
+        "linuxha1 192.168.85.3 datadisk::drbd0 datadisk::drbd1 mirror\n",
+        Table(scripts=("datadisk", "mirror")),
+    )
+    assert findings == []
+    assert [resource.identity for resource in group.resources] == [
+        "192.168.85.3", "datadisk::drbd0", "datadisk::drbd1", "mirror",
+    ]  # fmt: skip
+
+
+def test_a_name_with_arguments_may_be_an_init_script_since_no_unit_takes_any() -> None:
+    table = Table({"httpd.service": Unit("httpd.service")}, init_scripts=("httpd",))
+    assert one("httpd", table)[0] == UnitResource("httpd", "httpd.service")
+    assert one("httpd::two", table)[0] == ScriptResource("httpd::two", "/etc/init.d/httpd", ("two",))
+
+
+def test_the_same_script_with_the_same_arguments_is_the_same_resource_twice() -> None:
+    _, (finding,) = groups("linuxha1 disk::a disk::b disk::a::\n", Table(scripts=("disk",)))
+    assert finding == "haresources:1:26: error: disk::a (disk::a::) is already a resource at haresources:1:10"
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("drbddisk::r0", "[drbddisk] with arguments is a resource script"),
-        ("Filesystem::/dev/sdb1::/data::ext4", "use a .mount unit"),
-        ("MailTo::root::subject", "[MailTo] with arguments"),
-        ("ocf:heartbeat:IPaddr2::ip=10.0.0.1", "is an OCF agent"),
-        ("OCF::apache::web", "is an OCF agent"),
+        ("drbddisk::r0", "Cannot locate resource script drbddisk: "),
+        ("Filesystem::/dev/sdb1::/data::ext4", "or use a .mount unit"),
+        ("ocf:heartbeat:IPaddr2::ip=10.0.0.1", "is an OCF agent; OCF agents come in a later version"),
+        ("OCF::apache::web", "is an OCF agent; OCF agents come in a later version"),
     ],
 )
-def test_scripts_and_agents_are_refused_for_now(text: str, what: str) -> None:
+def test_a_script_that_is_not_there_and_ocf_agents_are_errors(text: str, what: str) -> None:
     _, (finding,) = one(text)
     assert finding.startswith("haresources:1:10: error: ")
     assert what in finding
-    assert "later version" in finding
+
+
+def test_an_argument_that_is_not_utf_8_is_an_error() -> None:
+    _, (finding,) = one("disk::\udcff", Table(scripts=("disk",)))
+    assert finding == "haresources:1:10: error: [disk::\\xff] is not UTF-8, and systemd would not run it"
 
 
 def test_a_script_whose_name_and_argument_look_like_an_ipv6_address_is_a_script() -> None:
-    assert "with arguments" in one("cafe::1", Table(scripts=("cafe",)))[1][0]
+    assert one("cafe::1", Table(scripts=("cafe",)))[0] == ScriptResource(
+        "cafe::1", f"{RESOURCE_D}/cafe", ("1",)
+    )
     assert one("cafe::1")[0] == address("cafe::1", "cafe::1")
+
+
+@pytest.mark.parametrize(
+    ("identity", "unit"),
+    [
+        ("mirror", "hbd-resource-mirror@start.service"),
+        ("datadisk::drbd0", "hbd-resource-datadisk::drbd0@start.service"),
+        ("Filesystem::/dev/drbd0::/srv", "hbd-resource-Filesystem::-dev-drbd0::-srv@start.service"),
+        ("a-b", r"hbd-resource-a\x2db@start.service"),
+        ("a@b", r"hbd-resource-a\x40b@start.service"),
+        ("grün", r"hbd-resource-gr\xc3\xbcn@start.service"),
+    ],
+)
+def test_the_units_of_a_script_are_named_after_it_as_systemd_escapes(identity: str, unit: str) -> None:
+    name, *args = identity.split("::")
+    script = ScriptResource(identity, f"{RESOURCE_D}/{name}", tuple(args))
+    assert script.identity == identity
+    assert script.unit == unit
+    assert is_unit_name(unit)
+
+
+def test_scripts_with_long_arguments_have_units_of_different_legal_names() -> None:
+    names = {
+        ScriptResource("x", "/x", (text,)).unit_for("status") for text in ("a" * 300, "a" * 301, "-" * 300)
+    }
+    assert len(names) == 3
+    assert max(len(name) for name in names) <= 255
 
 
 def test_a_name_that_is_nothing_is_an_error_with_a_suggestion() -> None:

@@ -224,6 +224,11 @@ def test_the_legacy_family_stays_among_itself(text: str) -> None:
     assert "must be legacy too" in line
 
 
+def test_what_env_says_reaches_scripts_and_not_units() -> None:
+    (line,) = said("env SITE=one\n")
+    assert line.startswith("ha.cf:1:1: note: scripts see HA_SITE=one as before; units do not")
+
+
 # ---------------------------------------------------------------- haresources
 
 
