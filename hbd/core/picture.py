@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hbd.config.model import AddressResource, Bcast, Config, MediumSpec, Ucast
+from hbd.config.model import AddressResource, Bcast, Config, MediumSpec, ResourceSpec, Ucast, UnitResource
 from hbd.core.claims import Peer
 from hbd.core.custody import Custody
 from hbd.core.groups import Group, Member, MemberState, Phase
@@ -136,7 +136,7 @@ def _resources(group: Group, peers_state: GroupState | None = None) -> tuple[Res
     return tuple(
         ResourceView(
             spec=member.spec,
-            kind="address" if isinstance(member.spec, AddressResource) else "unit",
+            kind=_kind(member.spec),
             group=group.spec.name,
             position=position,
             state=_resource_state(group, member) if peers_state is None else peers_state,
@@ -144,6 +144,13 @@ def _resources(group: Group, peers_state: GroupState | None = None) -> tuple[Res
         )
         for position, member in enumerate(group.members)
     )
+
+
+def _kind(spec: ResourceSpec) -> str:
+    """Resource.Kind."""
+    if isinstance(spec, AddressResource):
+        return "address"
+    return "unit" if isinstance(spec, UnitResource) else "script"
 
 
 def _resource_state(group: Group, member: Member) -> GroupState:

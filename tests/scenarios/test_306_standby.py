@@ -212,7 +212,7 @@ def test_a_taker_that_restarts_in_the_middle_leaves_the_group_to_its_giver() -> 
     pair.run(100)
     assert pair.alpha.running == {}
     beta.resource("none", 0)
-    beta.resource("none", 1)
+    beta.resource("local", 1)
     pair.run(12_000)
     assert sorted(pair.alpha.running) == ["10.0.0.1", "db.service", "web.service"]
     assert pair.view(pair.alpha).last_finished[1] != "done"
