@@ -41,7 +41,7 @@ REUNION_MS = 3000
 """How long a 3.0.6 node that we had buried may take to say that it releases everything. It does so 2 s after
 it hears us again, if it noticed the partition at all; otherwise two owners are nothing that it acts on."""
 ASK_AGAIN_MS = 3000
-REQUEST_AGAIN_MS = 10_000
+REQUEST_AGAIN_MS = 5000
 REPEAT_MS = 2500
 """So long after something of the conversation was sent again, what holds now is said once more."""
 
@@ -103,6 +103,8 @@ class Handover:
         """The peer confirmed the last set that we offered."""
         self._scope_word = ""
         self._role_until_ms: int | None = None
+        self._release_seen = False
+        """The peer has begun to release what it offered."""
         self._taking_ms: int | None = None
         """When to look whether the peer gives what it offered."""
         self._timer_ms: int | None = None
@@ -174,6 +176,12 @@ class Handover:
         if group.key in self._yielding:
             return True
         return self.reported and self._set_of(group) <= mirror(self.theirs)
+
+    def peer_runs(self, group: GroupSpec) -> bool:
+        """Whether the peer has this group, as far as it can be known; a living one has its own in legacy."""
+        if self._legacy:
+            return group.home != self._me and group.key not in self._granted
+        return self.peer_has(group)
 
     def _set_of(self, group: GroupSpec) -> Sets:
         return LOCAL if group.home == self._me else FOREIGN
@@ -257,7 +265,7 @@ class Handover:
         if self._legacy:
             self._yield_ms = self._desk.now.ms + REUNION_MS
         else:
-            self.reported = self.peer_stable = False
+            self.reported = self.peer_stable = self._peer_starts = False
             self._ask_ms = self._desk.now.ms
 
     def leave(self) -> None:
@@ -270,7 +278,7 @@ class Handover:
     def ask_again(self) -> None:
         """We were absent: what the peer said before may be over. It answers `starting` at any time."""
         if not self._legacy:
-            self.reported = False
+            self.reported = self._peer_starts = False
             self._ask()
             return
         self._granted -= {group.key for group in self._config.groups if group.home == self._me}
@@ -341,6 +349,7 @@ class Handover:
             return
         first, stable = not self.reported, message.text(f.ISSTABLE)
         full = message.text(f.RTYPE) == "full"
+        self._release_seen = self._release_seen or message.text(f.INFO) == "standby"
         self._note_overlap(sets if full else sets | self.theirs, message.text(f.INFO) or "")
         if first and stable != "1" and (not self._peer_starts or message.text(f.INFO)):
             # Not at its own start, so it holds something or is just letting go of it: wait for a plain word.
@@ -434,8 +443,9 @@ class Handover:
 
     @property
     def _offer_is_off(self) -> bool:
-        """It offered a set, and has said since that it is stable and holds it: 3.0.6 refused its own `me`."""
-        return self.role is Role.TAKING and self.peer_stable and self._scope <= self.theirs
+        """It offered a set, then said that it is stable and not that it releases: it refused its own `me`."""
+        waited = self.role is Role.TAKING and self._taking_ms is None
+        return waited and self.peer_stable and not self._release_seen
 
     def ask_takeover(self, scope: Scope) -> None:
         """Ask the peer to go standby with what we want."""
@@ -483,6 +493,7 @@ class Handover:
         self.role, self._scope, self._scope_word = role, scope, word
         self._role_until_ms = self._desk.now.ms + limit_ms
         self._taking_ms = self._desk.now.ms + ANSWER_MS if role is Role.TAKING else None
+        self._release_seen = False
 
     def _end_role(self) -> None:
         self.role, self._role_until_ms, self._taking_ms = Role.NONE, None, None
@@ -508,6 +519,8 @@ class Handover:
                 self._report()
                 return
             self._enter(Role.WAITING, self._scope, self._scope_word, HANDOVER_MS)
+            # It compares what we said last with what it has then: `Both machines own our resources!`.
+            self._say(protocol.resource(named(self.mine), False, "standby"))
             self._say(protocol.ask_resources(self._scope_word, "done"))
 
     def acquired(self) -> None:
