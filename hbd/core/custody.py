@@ -381,6 +381,12 @@ class Custody:
         self._epochs[group.key] = epoch
         group.claim(epoch, failback=not pinned, pinned=pinned, reason=_why(group, peer, offered))
 
+    def entry_of(self, peer: Peer, group: Group) -> Entry:
+        """What the peer says of this group; a 3.0.6 node says it in sets, and runs what it holds."""
+        if not peer.speaks_classic:
+            return peer.entry(group.key)
+        return Entry(Posture.RUNNING) if self._talk.peer_runs(group.spec) else Entry()
+
     def _yields_to_classic(self, group: Group, peer: Peer) -> bool:
         """Whether the conversation with a 3.0.6 peer takes the group away from us."""
         if group.provisional and self._talk.peer_has(group.spec):

@@ -24,7 +24,7 @@ from hbd.config.model import AutoFailback, Config, GroupSpec
 from hbd.core import message as f
 from hbd.core import protocol
 from hbd.core.desk import Desk
-from hbd.core.effects import Kind
+from hbd.core.effects import Kind, Level
 from hbd.core.events import Scope
 from hbd.core.message import Message
 from hbd.errors import Refused
@@ -36,6 +36,14 @@ HANDOVER_MS = 3_600_000
 FAILBACK_RETRY_MS = 1000
 UNABLE_MS = 30_000
 """How long after a failed start the set is offered to the peer (heartbeat 3.0.6, ResourceManager)."""
+
+REUNION_MS = 3000
+"""How long a 3.0.6 node that we had buried may take to say that it releases everything. It does so 2 s after
+it hears us again, if it noticed the partition at all; otherwise two owners are nothing that it acts on."""
+ASK_AGAIN_MS = 3000
+REQUEST_AGAIN_MS = 5000
+REPEAT_MS = 2500
+"""So long after something of the conversation was sent again, what holds now is said once more."""
 
 Sets = frozenset[str]
 NONE: Sets = frozenset()
@@ -95,15 +103,36 @@ class Handover:
         """The peer confirmed the last set that we offered."""
         self._scope_word = ""
         self._role_until_ms: int | None = None
+        self._release_seen = False
+        """The peer has begun to release what it offered."""
+        self._taking_ms: int | None = None
+        """When to look whether the peer gives what it offered."""
         self._timer_ms: int | None = None
         self._needs_failback = False
         self._failback_ms: int | None = None
         self._granted: set[str] = set()
+        self._requested: dict[str, None] = {}
+        """auto_failback legacy: groups of ours that the peer was asked for and has not answered."""
+        self._request_ms: int | None = None
         self._owed: set[str] = set()
         self._yielding: dict[str, Sets] = {}
         """Groups that the peer has taken over and that still stop here."""
         self._unable: dict[str, int | None] = {}
         """Groups that did not start here -> when to offer their set to the peer; None = offered."""
+        self._parted = False
+        """It was dead, and we took everything."""
+        self._orphans_ms: int | None = None
+        """When to take the sets that neither of us holds."""
+        self._repeat_ms: int | None = None
+        """When to say again what we hold, because the peer may have got it late and in the wrong order."""
+        self._spoke_ms = 0
+        self._applied_seq = 0
+        """The number of the peer's newest `resource`: an older one comes too late."""
+        self._ask_ms: int | None = None
+        """When to ask what it holds, unless it has said so by then."""
+        self._yield_ms: int | None = None
+        """When to give way to what it holds too, unless it leaves by then."""
+        self._contested: Sets = NONE
         self._leaving = False
         self._peer_starts = False
         """It asked what we hold, as a node does once in its life."""
@@ -143,15 +172,27 @@ class Handover:
         return self.knows and self.lets(group) and not self.peer_has(group)
 
     def peer_has(self, group: GroupSpec) -> bool:
-        """Whether the peer says that it holds this group."""
+        """Whether the peer says that it holds this group, or was seen to."""
+        if group.key in self._yielding:
+            return True
         return self.reported and self._set_of(group) <= mirror(self.theirs)
+
+    def peer_runs(self, group: GroupSpec) -> bool:
+        """Whether the peer has this group, as far as it can be known; a living one has its own in legacy."""
+        if self._legacy:
+            return group.home != self._me and group.key not in self._granted
+        return self.peer_has(group)
 
     def _set_of(self, group: GroupSpec) -> Sets:
         return LOCAL if group.home == self._me else FOREIGN
 
     def deadline_ms(self) -> int | None:
         """When `tick` has something to do."""
-        times = (self._timer_ms, self._role_until_ms, self._failback_ms, *self._unable.values())
+        times = (
+            self._timer_ms, self._role_until_ms, self._failback_ms, self._ask_ms, self._yield_ms,
+            self._orphans_ms, self._repeat_ms, self._request_ms, self._taking_ms,
+            *self._unable.values(),
+        )  # fmt: skip
         return min((time for time in times if time is not None), default=None)
 
     # ------------------------------------------------------------ beginnings and ends
@@ -166,46 +207,79 @@ class Handover:
             self.mine |= self._set_of(group)
         if settled:
             self.phase = Phase.STABLE
+        self._parted = False
+        if running or not self._legacy:
+            self._meet()
 
     def communication_up(self) -> None:
         """We are active, and the peer lives: ask what it holds."""
-        if not self._legacy:
-            self._say(protocol.starting())
         if self._legacy:
             self._request_ours()
-        elif self.phase is Phase.INIT:
+            return
+        self._ask()
+        if self.phase is Phase.INIT:
             self.phase = Phase.STARTING
+
+    def _ask(self) -> None:
+        """Ask what it holds. `starting` makes it take us for unstable, until we answer its stable answer."""
+        self.peer_stable = False
+        self._say(protocol.starting())
 
     def peer_left(self) -> None:
         """It died, or said goodbye: everything is ours."""
         self.mine, self.theirs, self.peer_stable = ALL, NONE, True
         self.phase = Phase.STABLE
-        self.role, self._role_until_ms, self._timer_ms = Role.NONE, None, None
-        self._needs_failback = True
+        self._end_role()
+        self._timer_ms = None
+        self._needs_failback = self._parted = True
+        self._ask_ms = self._yield_ms = self._orphans_ms = self._repeat_ms = self._request_ms = None
         self._granted = {group.key for group in self._config.groups}
+        self._yielding.clear()
 
     def peer_restarted(self) -> None:
         """A new life of the peer: nothing that it said holds."""
         self.peer_stable = self.reported = self._peer_starts = False
+        self._applied_seq = 0
         self.theirs = mirror(ALL - self.mine)
         if self.role in (Role.RELEASING, Role.WAITING):
             # Nobody has what we gave away: it is ours again, unless the new life says otherwise.
             self.mine |= self._given
         if self.role is not Role.NONE:
             self._end_role()
+        self._parted = False
+        self._meet()
+
+    def _meet(self) -> None:
+        """A life of the peer begins for us; it may have begun long ago, behind a cut.
+
+        A node that starts asks us (legacy: for its groups) by itself.
+        """
+        if self._leaving:
+            return
+        due_ms = self._desk.now.ms + REUNION_MS
+        self._ask_ms, self._yield_ms = (None, due_ms) if self._legacy else (due_ms, None)
+
+    def _reunite(self) -> None:
+        """We had buried it, and it lives: it may still hold what it held, or all."""
+        self._parted = False
+        if self._legacy:
+            self._yield_ms = self._desk.now.ms + REUNION_MS
+        else:
+            self.reported = self.peer_stable = self._peer_starts = False
+            self._ask_ms = self._desk.now.ms
 
     def leave(self) -> None:
         """We are being stopped: the conversation is over, but for the question what we still hold."""
         self._leaving = True
         self._end_role()
-        self._timer_ms = self._failback_ms = None
+        self._timer_ms = self._failback_ms = self._ask_ms = self._yield_ms = None
+        self._orphans_ms = self._repeat_ms = self._request_ms = None
 
     def ask_again(self) -> None:
         """We were absent: what the peer said before may be over. It answers `starting` at any time."""
         if not self._legacy:
-            # `starting` makes it take us for unstable, until we answer its answer.
-            self.reported = self.peer_stable = False
-            self._say(protocol.starting())
+            self.reported = self._peer_starts = False
+            self._ask()
             return
         self._granted -= {group.key for group in self._config.groups if group.home == self._me}
         self._request_ours()
@@ -216,9 +290,16 @@ class Handover:
         self._granted.discard(group.key)
 
     def _request_ours(self) -> None:
+        keys = [group.key for group in self._config.groups if group.home == self._me]
+        self._requested = {key: None for key in keys if key not in self._granted}
+        self._request()
+
+    def _request(self) -> None:
+        """Ask for what was not answered; again later, for the peer may bury us before it hears it."""
         for group in self._config.groups:
-            if group.home == self._me and group.key not in self._granted:
+            if group.key in self._requested:
                 self._say(protocol.ip_request(group.name))
+        self._request_ms = self._desk.now.ms + REQUEST_AGAIN_MS if self._requested else None
 
     # ------------------------------------------------------------ messages
 
@@ -237,11 +318,15 @@ class Handover:
                 if self.phase is Phase.STARTING:
                     self.phase = Phase.BOTH_STARTING
                 self.peer_stable = False
+                self._expect_a_word()
                 self._report()
-            case protocol.RESOURCE:
+            case protocol.RESOURCE if self._is_newer(message):
                 self._resource(peer, message)
+            case protocol.REXMIT if self._desk.now.ms - self._spoke_ms <= 4 * REPEAT_MS:
+                # What it gets again it takes for news: an old `none` would stand for ever.
+                self._repeat_ms = self._desk.now.ms + REPEAT_MS
             case protocol.ASK_RESOURCES:
-                self._ask(peer, message, busy)
+                self._standby_said(peer, message, busy)
             case protocol.HB_TAKEOVER:
                 scope = _SETS.get(message.text(f.RSC_HOLD) or "", NONE)
                 word = "all" if message.text(f.RSC_HOLD) == "failback" else named(mirror(scope))
@@ -250,22 +335,36 @@ class Handover:
                 except Refused as refused:
                     self._desk.warn(Kind.STANDBY, f"hb_takeover from {peer} ignored: {refused}", node=peer)
 
+    def _is_newer(self, message: Message) -> bool:
+        """Retransmissions come late: what is older than what was taken in says nothing (rule 4)."""
+        seq = message.hex(f.SEQ)
+        if seq is None:
+            return True
+        newer, self._applied_seq = seq > self._applied_seq, max(seq, self._applied_seq)
+        return newer
+
     def _resource(self, peer: str, message: Message) -> None:
         sets = _SETS.get(message.text(f.RSC_HOLD) or "")
         if sets is None:
             return
         first, stable = not self.reported, message.text(f.ISSTABLE)
+        full = message.text(f.RTYPE) == "full"
+        self._release_seen = self._release_seen or message.text(f.INFO) == "standby"
+        self._note_overlap(sets if full else sets | self.theirs, message.text(f.INFO) or "")
         if first and stable != "1" and (not self._peer_starts or message.text(f.INFO)):
             # Not at its own start, so it holds something or is just letting go of it: wait for a plain word.
+            self._expect_a_word()
             return
-        self.reported = True
-        if message.text(f.RTYPE) == "full":
+        self.reported, self._ask_ms = True, None
+        if full:
             # 3.0.6 says `none` before it has released: only a stable report, or done, clears (rule 5).
             # What it says first in its life is no release of anything, and taken as it is.
             early = stable != "1" and not first
             self.theirs = self.theirs if early and sets < self.theirs else sets
         else:
             self.theirs = sets if not sets else self.theirs | sets
+        if first and stable == "1" and mirror(self._scope) <= sets:
+            self._note_taken()
         self._received()
         if stable == "0":
             self.peer_stable = False
@@ -277,6 +376,29 @@ class Handover:
                 self._schedule_failback()
         if self.peer_stable and self.phase is not Phase.STABLE:
             self._become_stable()
+
+    def _expect_a_word(self) -> None:
+        """It talks, so it will say what it holds: when it is stable, at the latest after its 10 s."""
+        if self._ask_ms is not None:
+            self._ask_ms = self._desk.now.ms + REQUEST_DELAY_MS + ASK_AGAIN_MS
+
+    def _note_overlap(self, sets: Sets, info: str) -> None:
+        """Both hold a set: it buried us, or was never dead. It may be about to release everything."""
+        overlap = mirror(sets) & self.mine
+        if self.role in (Role.RELEASING, Role.WAITING):
+            overlap -= self._scope
+        if info == "shutdown" or not overlap:
+            self._yield_ms = None
+        elif self._yield_ms is None:
+            self._yield_ms = self._desk.now.ms + REUNION_MS
+        self._contested = overlap
+
+    def _note_taken(self) -> None:
+        """It buried us in the middle of a handover, which ended it there, and has what we were giving."""
+        if self.role in (Role.RELEASING, Role.WAITING):
+            self.was_taken = True
+            if self.role is Role.WAITING:
+                self._end_role()
 
     def _received(self) -> None:
         if self.phase in (Phase.STARTING, Phase.BOTH_STARTING):
@@ -294,7 +416,9 @@ class Handover:
         self._schedule_failback()
 
     def _report(self, info: str = "") -> None:
-        stable = self.phase is Phase.STABLE and self.role is Role.NONE and not self._yielding
+        at_rest = self.role in (Role.NONE, Role.TAKING)
+        stable = self.phase is Phase.STABLE and at_rest and not self._yielding
+        self._spoke_ms = self._desk.now.ms
         self._say(protocol.resource(named(self.mine), stable, info))
 
     # ------------------------------------------------------------ standby
@@ -303,7 +427,7 @@ class Handover:
         """Offer a set to the peer; returns it. Raises Refused."""
         if self._legacy:
             raise Refused("standby and takeover need auto_failback on or off in ha.cf; it is legacy here")
-        if self.role is not Role.NONE:
+        if self.role is not Role.NONE and not self._offer_is_off:
             raise Refused("a standby is in progress")
         if self.phase is not Phase.STABLE or busy:
             raise Refused("local resources in flux")
@@ -317,16 +441,22 @@ class Handover:
         self._desk.info(Kind.STANDBY, f"{self._me} wants to go standby [{word}]")
         return scope
 
+    @property
+    def _offer_is_off(self) -> bool:
+        """It offered a set, then said that it is stable and not that it releases: it refused its own `me`."""
+        waited = self.role is Role.TAKING and self._taking_ms is None
+        return waited and self.peer_stable and not self._release_seen
+
     def ask_takeover(self, scope: Scope) -> None:
         """Ask the peer to go standby with what we want."""
         self._say(protocol.hb_takeover(scope.value))
 
-    def _ask(self, peer: str, message: Message, busy: bool) -> None:
+    def _standby_said(self, peer: str, message: Message, busy: bool) -> None:
         info, word = message.text(f.INFO) or "", message.text(f.RSC_HOLD) or ""
         if word not in _SETS:
             return
         match info, self.role:
-            case "me", Role.NONE:
+            case "me", Role.NONE | Role.TAKING if self.role is Role.NONE or self._offer_is_off:
                 self._asked_by(peer, word, busy)
             case "other", Role.GIVING:
                 self._desk.info(Kind.STANDBY, f"standby: {peer} can take our {word} resources", node=peer)
@@ -362,15 +492,19 @@ class Handover:
     def _enter(self, role: Role, scope: Sets, word: str, limit_ms: int) -> None:
         self.role, self._scope, self._scope_word = role, scope, word
         self._role_until_ms = self._desk.now.ms + limit_ms
+        self._taking_ms = self._desk.now.ms + ANSWER_MS if role is Role.TAKING else None
+        self._release_seen = False
 
     def _end_role(self) -> None:
-        self.role, self._role_until_ms = Role.NONE, None
+        self.role, self._role_until_ms, self._taking_ms = Role.NONE, None, None
 
     def released(self, still_held: tuple[GroupSpec, ...]) -> None:
         """Custody's state after a step: finish the part that waits for our stops or starts."""
         held = {group.key for group in still_held}
-        for key in [key for key in self._yielding if key not in held]:
-            self.mine -= self._yielding.pop(key)
+        done = [key for key in self._yielding if key not in held]
+        if done:
+            gone = frozenset[str]().union(*(self._yielding.pop(key) for key in done))
+            self.mine -= gone - frozenset[str]().union(*self._yielding.values())
             if not self._yielding and not self._legacy:
                 self._report()
         if self._legacy:
@@ -380,7 +514,13 @@ class Handover:
             self._given = self.mine & self._scope
             self.mine -= self._scope
             self._needs_failback = False
+            if self.was_taken:
+                self._end_role()
+                self._report()
+                return
             self._enter(Role.WAITING, self._scope, self._scope_word, HANDOVER_MS)
+            # It compares what we said last with what it has then: `Both machines own our resources!`.
+            self._say(protocol.resource(named(self.mine), False, "standby"))
             self._say(protocol.ask_resources(self._scope_word, "done"))
 
     def acquired(self) -> None:
@@ -416,9 +556,33 @@ class Handover:
     def tick(self, busy: bool) -> None:
         """What is due: the 10 s at a common start, a failback, an answer that never came."""
         now_ms = self._desk.now.ms
+        if self._leaving:
+            return
+        if self._parted:
+            self._reunite()
+        if self._ask_ms is not None and now_ms >= self._ask_ms:
+            self._ask_ms = None if self.reported else now_ms + ASK_AGAIN_MS
+            if not self.reported and self.phase is not Phase.INIT:
+                self._ask()
+        if self._yield_ms is not None and now_ms >= self._yield_ms:
+            self._give_way()
+        if self._request_ms is not None and now_ms >= self._request_ms:
+            self._request()
+        if self._taking_ms is not None and now_ms >= self._taking_ms:
+            self._taking_ms = None
+            if self._offer_is_off:
+                self._end_role()
+        self._mind_orphans()
+        if self._repeat_ms is not None and now_ms >= self._repeat_ms:
+            self._repeat_ms = None
+            if self.phase is Phase.STABLE and self.role is Role.NONE:
+                self._report()
         if self._timer_ms is not None and now_ms >= self._timer_ms:
             self._timer_ms = None
-            if self.phase is Phase.RECEIVED:
+            if self.phase is Phase.RECEIVED and not self.reported:
+                # It restarted meanwhile: what it holds is not known.
+                self._timer_ms = self._ask_ms = now_ms + ASK_AGAIN_MS
+            elif self.phase is Phase.RECEIVED:
                 self._become_stable()
                 self._desk.info(Kind.TRANSITION, "local resource transition completed.")
         if self._role_until_ms is not None and now_ms >= self._role_until_ms:
@@ -427,6 +591,40 @@ class Handover:
             self._report()
         if self._failback_ms is not None and now_ms >= self._failback_ms:
             self._fail_back(busy)
+
+    def _mind_orphans(self) -> None:
+        """3.0.6 only logs `No one owns our local resources!`; one of us has to take them, and it never will.
+
+        So it is after a node that held them came back within deadtime and holds nothing.
+        """
+        known = self.reported and self.peer_stable and self.phase is Phase.STABLE
+        quiet = self.role is Role.NONE and not self._yielding and not self._legacy
+        orphans = ALL - self.mine - mirror(self.theirs)
+        if not (known and quiet and orphans):
+            self._orphans_ms = None
+        elif self._orphans_ms is None:
+            self._orphans_ms = self._desk.now.ms + REUNION_MS
+        elif self._desk.now.ms >= self._orphans_ms:
+            self._orphans_ms = None
+            self._desk.warn(Kind.TAKEOVER, f"No one owns {named(orphans)} resources: taking them")
+            self.mine |= orphans
+            self._needs_failback = self._needs_failback or "foreign" in orphans
+            self._report()
+            self._schedule_failback()
+
+    def _give_way(self) -> None:
+        """Two owners, and heartbeat 3.0.6 never gives way: release what it holds too."""
+        self._yield_ms = None
+        if self._legacy:
+            # It has its own groups, and gives ours up when it is asked for them.
+            self._requested = {group.key: None for group in self._config.groups if group.home == self._me}
+            self._request()
+        for group in self._config.groups:
+            held = group.home != self._me if self._legacy else self._set_of(group) <= self._contested
+            if held and group.key not in self._yielding:
+                text = f"group {group.name} is held by the 3.0.6 node too: this node gives way"
+                self._desk.log(Level.CRIT, Kind.CONFLICT, text, group=group.name)
+                self.yield_to_peer(group)
 
     def _schedule_failback(self) -> None:
         wanted = self._config.auto_failback is AutoFailback.ON and self._needs_failback
@@ -446,15 +644,20 @@ class Handover:
     # ------------------------------------------------------------ legacy
 
     def _legacy_said(self, peer: str, kind: str, message: Message) -> None:
+        if kind == protocol.STONITH and message.text(f.NODE) == self._me and self._yield_ms is None:
+            # It buried us, and takes what is ours.
+            self._yield_ms = self._desk.now.ms + REUNION_MS
         group = self._group_named(message.text(f.IPADDR))
         if group is None:
             return
         match kind:
             case protocol.IP_REQUEST:
-                self._granted.discard(group.key)
+                self._yield_ms = None  # It starts, and has nothing yet.
+                self.yield_to_peer(group)
                 self._owed.add(group.key)
             case protocol.IP_REQUEST_RESP if message.text(f.OK) == "OK" and group.home == self._me:
                 self._granted.add(group.key)
+                self._requested.pop(group.key, None)
 
     def _answer_owed(self, still_held: tuple[GroupSpec, ...]) -> None:
         held = {group.key for group in still_held}

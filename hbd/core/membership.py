@@ -68,7 +68,7 @@ Fact = Reported | Died | Said
 
 _CONVERSATION = (
     protocol.STARTING, protocol.RESOURCE, protocol.ASK_RESOURCES, protocol.HB_TAKEOVER, protocol.SHUTDONE,
-    protocol.IP_REQUEST, protocol.IP_REQUEST_RESP,
+    protocol.IP_REQUEST, protocol.IP_REQUEST_RESP, protocol.STONITH,
 )  # fmt: skip
 
 
@@ -413,6 +413,7 @@ class Membership:
                     self._desk.emit(Transmit(datagram))
                 for problem in problems:
                     self._report_drop("rexmit", peer.name, problem)
+                return [Said(peer, received.kind, message)]
             case protocol.NAK:
                 seq = self.channel.refused(peer.name, message)
                 if seq is not None:
