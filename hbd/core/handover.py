@@ -263,6 +263,7 @@ class Handover:
         """We had buried it, and it lives: it may still hold what it held, or all."""
         self._parted = False
         if self._legacy:
+            self._peer_starts = False
             self._yield_ms = self._desk.now.ms + REUNION_MS
         else:
             self.reported = self.peer_stable = self._peer_starts = False
@@ -616,8 +617,9 @@ class Handover:
         """Two owners, and heartbeat 3.0.6 never gives way: release what it holds too."""
         self._yield_ms = None
         if self._legacy:
-            # It has its own groups, and gives ours up when it is asked for them.
-            self._requested = {group.key: None for group in self._config.groups if group.home == self._me}
+            # It has its own groups (and asks for none that it found running), and gives ours up when asked.
+            ours = [group.key for group in self._config.groups if group.home == self._me]
+            self._requested = {} if self._peer_starts else dict.fromkeys(ours)
             self._request()
         for group in self._config.groups:
             held = group.home != self._me if self._legacy else self._set_of(group) <= self._contested
@@ -646,13 +648,14 @@ class Handover:
     def _legacy_said(self, peer: str, kind: str, message: Message) -> None:
         if kind == protocol.STONITH and message.text(f.NODE) == self._me and self._yield_ms is None:
             # It buried us, and takes what is ours.
+            self._peer_starts = False
             self._yield_ms = self._desk.now.ms + REUNION_MS
         group = self._group_named(message.text(f.IPADDR))
         if group is None:
             return
         match kind:
             case protocol.IP_REQUEST:
-                self._yield_ms = None  # It starts, and has nothing yet.
+                self._peer_starts = True
                 self.yield_to_peer(group)
                 self._owed.add(group.key)
             case protocol.IP_REQUEST_RESP if message.text(f.OK) == "OK" and group.home == self._me:

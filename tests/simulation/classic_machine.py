@@ -1,9 +1,9 @@
 """A machine with heartbeat 3.0.6 on it: the truth about its resources, its scripts, its power.
 
 Scripts are processes of their own: one that runs goes on to its end when the master is killed, and what it
-started stays; the next one of the queue is the master's, and lost with it. `takegroup` skips what runs already,
-and gives the whole group up when a start fails; `givegroup` stops every resource of the group, also those that
-do not run, and repeats a stop that fails after a second. Facts: ResourceManager of heartbeat 3.0.6, observed.
+started stays; the next one of the queue is the master's, and lost with it. `takegroup` skips what runs
+already, and gives the whole group up when a start fails; `givegroup` stops every resource of the group, also
+those that do not run, and repeats a stop that fails after a second. Facts: ResourceManager, observed.
 """
 
 from __future__ import annotations
@@ -195,6 +195,10 @@ class ClassicMachine:
         def go_on() -> None:
             self._take(group, position + 1, daemon, done)
 
+        def standby() -> None:
+            if daemon is not None and daemon is self.daemon:
+                daemon.hb_standby()
+
         def started() -> None:
             if identity not in self.troubles.start_fails:
                 self._on(resource)
@@ -202,7 +206,7 @@ class ClassicMachine:
                 return
             self.world.note(f"{self.name}: Giving up resources due to failure of {resource.name}")
             self.failed.add(group.key)
-            self.process(STANDBY_DELAY_MS, lambda: daemon and daemon is self.daemon and daemon.hb_standby())
+            self.process(STANDBY_DELAY_MS, standby)
             self.givegroup(group, done)
 
         if identity in self.running:

@@ -1,11 +1,11 @@
 """One life of a heartbeat 3.0.6 daemon, as a small model: its rules, good and bad, on virtual time.
 
-Written from the facts about the running original; the numbers of its states are left out. What makes it a hard
-peer is kept: it claims before its scripts run and says `none` before it has released; it acts on a message a
-while after it came; its own messages it handles before it sends them; what the peer holds it believes for
-ever, and two owners are no reason to act; after a healed partition it releases everything and restarts, in
-its own time; killed, it leaves its resources where they are. Left out are the races of its scripts with one another: its
-resource work is done one piece after the other, and a standby waits for a takeover to end.
+Written from the facts about the running original. What makes it a hard peer is kept: it claims before its
+scripts run and says `none` before it has released; it acts on a message a while after it came; its own
+messages it handles before it sends them; what comes late it takes for news; two owners, or none, are no
+reason to act; after a healed partition it releases everything and restarts, in its own time; killed, it
+leaves its resources where they are. Left out are the races of its scripts with one another: its resource work
+is done one piece after the other, and a standby waits for a takeover to end.
 
 States of the resource conversation, with auto_failback on or off:
 
@@ -104,6 +104,8 @@ class Host(Protocol):
 
     @property
     def world(self) -> World: ...
+    @property
+    def leftovers(self) -> list[ResourceSpec]: ...
     def later(self, delay_ms: int, action: Callable[[], None]) -> None: ...
     def process(self, delay_ms: int, action: Callable[[], None]) -> None: ...
     def takegroup(self, group: GroupSpec, done: Callable[[], None]) -> None: ...
@@ -150,13 +152,18 @@ class Daemon:
         """The shutdown has begun; `mine` says none, and scripts still run."""
         self.healing = False
         """A partition was seen to heal: everything will be released."""
+        self.overtaken = False
+        """The peer's last report here is an older one that came late, unasked: nothing sets that right."""
+        self._newest_report = 0
         self._kept = kept is not None
         self._giver = False
         self._scope: Sets = NONE
         self._standby_until_ms = 0
+        self.found: list[str] = []
+        """Groups of ours that ran before this life wanted them."""
         self._needs_failback = False
         self._timer_started = False
-        self._born_ms = self._own_ms = self._peer_ms = self.world.now_ms
+        self.born_ms = self._own_ms = self._peer_ms = self.world.now_ms
         self._peer_dt_ms = config.timing.deadtime_ms
         self._dt_extra_ms: int | None = None
         self._asked_ms: int | None = None
@@ -207,7 +214,7 @@ class Daemon:
             self._later(self.config.timing.keepalive_ms, self._beat)
 
     def _say_status(self) -> None:
-        extra_ms = 2000 if self.world.now_ms - self._born_ms < EARLY_MS else 0
+        extra_ms = 2000 if self.world.now_ms - self.born_ms < EARLY_MS else 0
         if self._dt_extra_ms is not None:
             extra_ms = self._dt_extra_ms
         dt_ms = self.config.timing.deadtime_ms + extra_ms
@@ -312,6 +319,7 @@ class Daemon:
             case protocol.STARTING:
                 self._starting()
             case protocol.RESOURCE:
+                self._note_order(message.hex(f.SEQ) or 0)
                 self._resource(message, ours=False)
             case protocol.ASK_RESOURCES:
                 self._ask(message, ours=False)
@@ -331,6 +339,8 @@ class Daemon:
             self._log("Late heartbeat (> deadtime)")
             self._bury()
         self._peer_ms = now_ms
+        if restarted:
+            self._newest_report = 0
         self._peer_dt_ms = message.hex(f.DT) or self.config.timing.deadtime_ms
         self.peer_st = message.text(f.ST) or ""
 
@@ -438,6 +448,10 @@ class Daemon:
             self._become_stable()
             self._fail_back()
 
+    def _note_order(self, seq: int) -> None:
+        self.overtaken = seq < self._newest_report and seq not in self.wire.asked
+        self._newest_report = max(seq, self._newest_report)
+
     def _timer(self) -> None:
         if self.state is State.RSCRCVD:
             self._become_stable()
@@ -461,12 +475,18 @@ class Daemon:
                 if self.set_of(group) != LOCAL:
                     continue
                 if group.key in self.host.running:
-                    self.host.wants(group)
+                    self._finds(group)
                 else:
                     self.say(protocol.ip_request_resp(self.me, group.name))
             self._report("req_our_resources()", stable=True)
 
         self._later(self.world.draw(5, 60), requested)
+
+    def _finds(self, group: GroupSpec) -> None:
+        """It runs already: nothing is sent, nobody is asked."""
+        if any(r.identity == group.key for r in self.host.leftovers):
+            self.found.append(group.key)
+        self.host.wants(group)
 
     def _fail_back(self) -> None:
         wanted = self.config.auto_failback is AutoFailback.ON and self._needs_failback
@@ -548,7 +568,7 @@ class Daemon:
             if self.set_of(group) != LOCAL:
                 continue
             if group.key in self.host.running:
-                self.host.wants(group)
+                self._finds(group)
             elif self.peer_st == "active" and not alone:
                 self.say(protocol.ip_request(group.name))
             else:

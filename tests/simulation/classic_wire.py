@@ -1,10 +1,10 @@
 """heartbeat 3.0.6 on the wire, as a model: numbers, generations, gaps, retransmission, acks.
 
 Written from the facts about the protocol (what two daemons were seen to send and to accept), and apart from
-`hbd.core.channel`, which it is to be played against: only the codec is shared. It keeps the original's traits:
-a lower generation is dropped as a replay and only a status raises it; a peer that was dead and comes back in
-the same generation is a healed partition; a gap is asked for after 50 to 250 ms, one number at a time; what
-is a reaction to an own message leaves before that message (the sender handles its own messages first).
+`hbd.core.channel`, which it is to be played against: only the codec is shared. The original's traits are
+kept: a lower generation is dropped as a replay and only a status raises it; a peer that was dead and comes
+back in the same generation is a healed partition; a gap is asked for after 50 to 250 ms, one number at a
+time; a reaction to an own message leaves before that message (the sender handles its own messages first).
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class ClassicWire:
         self._last: int | None = None
         self._status_seq = 0
         self._missing: dict[int, int] = {}
+        self.asked: set[int] = set()
+        """Numbers of the peer's present life that it was asked to send again."""
         self._digit = draw(0, 9)
 
     # ------------------------------------------------------------ out
@@ -110,6 +112,7 @@ class ClassicWire:
                 sort = Sort.RESTART
                 self.peer_generation = generation
                 self.forget()
+                self.asked.clear()
                 self._status_seq = 0
             elif peer_is_dead:
                 if seq <= self._status_seq:
@@ -157,9 +160,12 @@ class ClassicWire:
         numbers = [number for number, at_ms in self._missing.items() if at_ms <= now_ms]
         for number in numbers:
             self._missing[number] = now_ms + ASK_AGAIN_MS
+        self.asked.update(numbers)
         return [protocol.rexmit(self.peer, number) for number in numbers]
 
-    def control(self, now_ms: int, kind: str, message: Message) -> tuple[list[Message], list[protocol.Fields]]:
+    def control(
+        self, now_ms: int, kind: str, message: Message
+    ) -> tuple[list[Message], list[protocol.Fields]]:
         """Obey a message without number: kept messages to send again, and refusals."""
         match kind:
             case protocol.ACK:

@@ -20,9 +20,9 @@ from tests.simulation.classic_model import SETS
 from tests.simulation.mixed_world import Fault, MixedWorld, Plan, Planned, Violation
 
 DAY_MS = 86_400_000
-SEEDS = int(os.environ.get("HBD_MIXED_SEEDS", "1900"))
+SEEDS = int(os.environ.get("HBD_MIXED_SEEDS", "1800"))
 CHUNK = 50
-MUTANT_SEEDS = 600
+MUTANT_SEEDS = 1000
 
 
 def _violations(first: int) -> tuple[list[str], int]:
