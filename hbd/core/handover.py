@@ -135,7 +135,9 @@ class Handover:
         self._contested: Sets = NONE
         self._leaving = False
         self._peer_starts = False
-        """It asked what we hold, as a node does once in its life."""
+        """It asked what we hold, or (legacy) for its groups, as a node does once in its life."""
+        self._buried_us = False
+        """auto_failback legacy: it said so itself."""
         self.reported = False
         """The peer has said what it holds, since its or our last beginning."""
 
@@ -619,7 +621,8 @@ class Handover:
         if self._legacy:
             # It has its own groups (and asks for none that it found running), and gives ours up when asked.
             ours = [group.key for group in self._config.groups if group.home == self._me]
-            self._requested = {} if self._peer_starts else dict.fromkeys(ours)
+            self._requested = {} if self._peer_starts and not self._buried_us else dict.fromkeys(ours)
+            self._buried_us = False
             self._request()
         for group in self._config.groups:
             held = group.home != self._me if self._legacy else self._set_of(group) <= self._contested
@@ -647,8 +650,8 @@ class Handover:
 
     def _legacy_said(self, peer: str, kind: str, message: Message) -> None:
         if kind == protocol.STONITH and message.text(f.NODE) == self._me and self._yield_ms is None:
-            # It buried us, and takes what is ours.
-            self._peer_starts = False
+            # It takes what is ours.
+            self._buried_us = True
             self._yield_ms = self._desk.now.ms + REUNION_MS
         group = self._group_named(message.text(f.IPADDR))
         if group is None:

@@ -26,7 +26,7 @@ ADDRESS_GRACE_MS = 60
 KEYS = Keys(1, (Key(1, "crc", b""),))
 UNNOTICED_MS = 13_000
 """A 3.0.6 node that did not see the partition does not restart: ours has to give way, but it waits for
-`info=shutdown` first: 3 s each to ask and to wait, and words may be 2 s late each way; units stop before addresses."""
+`info=shutdown` first: 3 s each to ask and to wait, and words may be 2 s late each way."""
 
 _NUMBERS = re.compile(rb"\(0\)(hg|seq)=([0-9a-f]+),")
 _CONVERSATION = (b"=resource,", b"=ask_resources,", b"=shutdone,", b"=starting,")

@@ -1,0 +1,66 @@
+"""Beside a heartbeat 3.0.6 node: both own something, or nobody does, and 3.0.6 does nothing about it."""
+
+from __future__ import annotations
+
+from hbd.core import protocol
+from tests.scenarios.beside_306 import START_SHOP, both_at_home, survivor_holds_all
+
+
+def test_what_the_heartbeat_took_over_without_our_death_is_left_to_it_after_three_seconds() -> None:
+    pair, beta = both_at_home()
+    beta.resource("all", 1)
+    claimed_ms = pair.now_ms
+    pair.run(2900)
+    assert pair.jobs(pair.alpha, claimed_ms) == []
+    pair.run(1500)
+    assert pair.alpha.running == {}
+    assert beta.heard_since(claimed_ms)[-1] == "resource none 1"
+
+
+def test_two_owners_wait_for_a_heartbeat_that_says_that_it_leaves() -> None:
+    pair, beta = both_at_home()
+    beta.resource("all", 1)
+    claimed_ms = pair.now_ms
+    pair.run(2000)
+    beta.resource("none", 0, "shutdown")
+    pair.run(5000)
+    assert pair.jobs(pair.alpha, claimed_ms) == []
+    beta.say(protocol.shutdone())
+    pair.until(lambda: len(pair.alpha.running) == 5, 500)
+
+
+def test_after_a_partition_that_the_heartbeat_did_not_notice_it_is_asked_and_keeps_what_it_says() -> None:
+    pair, beta = both_at_home()
+    pair.cut()
+    pair.until(lambda: len(pair.alpha.running) == 5, 3000)
+    pair.heal()
+    healed_ms = pair.now_ms
+    pair.until(lambda: "starting" in beta.heard_since(healed_ms), 1000)
+    beta.resource("local", 1)
+    pair.run(5000)
+    assert sorted(pair.alpha.running) == ["10.0.0.1", "db.service", "web.service"]
+    assert "resource local 1" in beta.heard_since(healed_ms)
+
+
+def test_what_nobody_owns_after_a_quick_restart_of_the_heartbeat_is_taken() -> None:
+    pair, beta, _ = survivor_holds_all()
+    beta.resource("all", 1)
+    pair.run(500)
+    beta.restarts()
+    beta.joins()
+    beta.resource("none", 0)
+    beta.resource("local", 1)
+    again_ms = pair.now_ms
+    pair.run(5000)
+    assert pair.jobs(pair.alpha, again_ms) == START_SHOP
+
+
+def test_an_older_report_that_comes_late_changes_nothing() -> None:
+    pair, beta = both_at_home()
+    beta.seq += 1
+    late = beta.seq
+    beta.resource("local", 1)
+    late_ms = pair.now_ms
+    beta.say(protocol.resource("all", True), seq=late)
+    pair.run(8000)
+    assert pair.jobs(pair.alpha, late_ms) == []
