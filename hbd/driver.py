@@ -80,7 +80,7 @@ class Medium(Protocol):
     def open(self, post: Post) -> None:
         """Begin. Raises OSError."""
 
-    def send(self, payload: bytes) -> None:
+    def send(self, message: Transmit) -> None:
         """Send or drop."""
 
     def close(self) -> None:
@@ -194,10 +194,10 @@ class Driver:
         healthy = False
         for effect in effects:
             match effect:
-                case Transmit(payload):
+                case Transmit():
                     # A copy: a medium that breaks while sending leaves the table.
                     for medium in tuple(self._media.values()):
-                        medium.send(payload)
+                        medium.send(effect)
                 case Log():
                     self._edges.log(effect)
                 case FeedWatchdog():

@@ -13,7 +13,7 @@ from random import Random
 from hbd.config.model import Config, Keys
 from hbd.core import message as f
 from hbd.core import protocol, wire
-from hbd.core.effects import PeerRecord
+from hbd.core.effects import PeerRecord, Transmit
 from hbd.core.events import Instant
 from hbd.core.message import BadField, Message, Value
 from hbd.core.report import decode
@@ -64,6 +64,8 @@ class Channel:
     def __init__(self, config: Config, name: str, uuid: bytes, generation: int, rng: Random) -> None:
         self.keys: Keys = config.keys
         self.seq = 0
+        self._status_seq = 0
+        """The number of our newest heartbeat."""
         self.generation = generation
         self.load = "n/a"
         self.signing_number: int | None = None
@@ -120,11 +122,25 @@ class Channel:
         message = Message.of(*pairs)
         if numbered:
             self._history.record(self.seq, message)
+        if kind == protocol.STATUS:
+            self._status_seq = self.seq
         return self._encode(message)
 
     def _encode(self, message: Message) -> bytes:
         self.sent += 1
         return wire.encode(message, self.keys, self._msgfmt, signing_number=self.signing_number)
+
+    def with_line(self, transmit: Transmit) -> Transmit:
+        """A datagram of ours and its form for serial lines: classic framing, with a signature of its own."""
+        try:
+            message = wire.decode(transmit.payload, self.keys).message
+        except wire.BadDatagram:
+            return transmit  # Signed in this step, before a reload in it took that key away.
+        line = wire.encode(
+            message, self.keys, framing=wire.Framing.CLASSIC, signing_number=self.signing_number
+        )
+        newest = message.text(f.T) == protocol.STATUS and message.hex(f.SEQ) == self._status_seq
+        return Transmit(transmit.payload, line, newest)
 
     def restart(self, generation: int) -> None:
         """Begin a new generation in place: numbers start again, nothing said before can be asked for."""

@@ -14,7 +14,7 @@ from random import Random
 from typing import assert_never
 
 from hbd.config.digest import resource_digest
-from hbd.config.model import Bcast, Config, MediumSpec, Ucast
+from hbd.config.model import Bcast, Config, Mcast, MediumSpec, Ping, Serial, Ucast, Ucast6
 from hbd.core import picture, protocol
 from hbd.core import report as reports
 from hbd.core.claims import Peer, PeerKind
@@ -31,6 +31,7 @@ from hbd.core.effects import (
     Permit,
     Quit,
     StoreHeld,
+    Transmit,
 )
 from hbd.core.events import (
     Asked,
@@ -123,7 +124,16 @@ class Cluster:
             if not self._only_postponed(event):
                 self._next_deadline_ms = self._find_deadline_ms()
         self._last_ms = now.ms
-        return self._desk.close()
+        return self._effects()
+
+    def _effects(self) -> list[Effect]:
+        """The step's effects; what is sent has its form for serial lines too, if there are any."""
+        effects, channel = self._desk.close(), self._membership.channel
+        if not any(isinstance(medium, Serial) for medium in self._open):
+            return effects
+        return [
+            channel.with_line(effect) if isinstance(effect, Transmit) else effect for effect in effects
+        ]
 
     def _changed_nothing(self, now: Instant) -> bool:
         """A dropped or doubled datagram costs no more than reading it: strangers can send many."""
@@ -269,7 +279,7 @@ class Cluster:
         self._started = True
         self._membership.begin()
         for medium in self._config.media:
-            if isinstance(medium, Bcast | Ucast):
+            if not isinstance(medium, Ping):
                 self._open[medium] = False
                 self._desk.emit(OpenLink(medium))
         self._stored = held
@@ -401,7 +411,7 @@ class Cluster:
                 self._failures.pop(medium, None)
                 self._desk.emit(CloseLink(medium))
         for medium in config.media:
-            if medium not in self._open and isinstance(medium, Bcast | Ucast):
+            if medium not in self._open and not isinstance(medium, Ping):
                 self._open[medium] = False
                 self._desk.emit(OpenLink(medium))
         self._config = config
@@ -581,5 +591,17 @@ def _opened(medium: MediumSpec) -> str:
             return f"UDP Broadcast heartbeat started on port {port} ({port}) interface {interface}"
         case Ucast(interface, target, port):
             return f"ucast: started on port {port} interface {interface} to {target}"
+        case Ucast6(interface, target, port):
+            return f"ucast6: started on port {port} interface {interface} to {target}"
+        case Mcast(interface, group, port, ttl, loop, version):
+            what = "UDP multicast heartbeat" if version == 4 else "UDPv6 multicast heartbeat"
+            return (
+                f"{what} started for group {group} port {port} interface {interface} "
+                f"(ttl={ttl} loop={int(loop)})"
+            )
+        case Serial(device, baud):
+            return f"Starting serial heartbeat on tty {device} ({baud} baud)"
+        case Ping():
+            return "ping heartbeat started."
         case _:
-            return f"heartbeat started on {medium.link}"
+            assert_never(medium)

@@ -70,9 +70,14 @@ class CloseLink:
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
-    """Send one datagram on every open medium."""
+    """Send one message on every open medium."""
 
     payload: bytes
+    """The datagram."""
+    line: bytes = b""
+    """The same message as serial lines carry it, signed for that form; empty where there are none."""
+    heartbeat: bool = False
+    """Our newest status: it makes one that still waits for a serial line superfluous. Known for lines only."""
 
 
 @dataclass(frozen=True, slots=True)

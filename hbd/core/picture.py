@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hbd.config.model import AddressResource, Bcast, Config, MediumSpec, ResourceSpec, Ucast, UnitResource
+from hbd.config.model import AddressResource, Config, Mcast, MediumSpec, Ping, ResourceSpec, UnitResource
 from hbd.core.claims import Peer
 from hbd.core.custody import Custody
 from hbd.core.groups import Group, Member, MemberState, Phase
@@ -97,7 +97,7 @@ def _links(config: Config, membership: Membership) -> tuple[LinkView, ...]:
     views: dict[tuple[str, str], LinkView] = {}
     for node in config.peers:
         for medium in config.media:
-            if isinstance(medium, Bcast | Ucast):
+            if not isinstance(medium, Ping):
                 status = LinkStatus.UP if known.get((node, medium.link)) else LinkStatus.DEAD
                 views.setdefault(
                     (node, medium.link), LinkView(node, medium.link, _directive(medium), status)
@@ -106,6 +106,9 @@ def _links(config: Config, membership: Membership) -> tuple[LinkView, ...]:
 
 
 def _directive(medium: MediumSpec) -> str:
+    """What ha.cf calls it."""
+    if isinstance(medium, Mcast):
+        return "mcast" if medium.version == 4 else "mcast6"
     return type(medium).__name__.lower()
 
 

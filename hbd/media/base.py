@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from hbd.core.effects import Transmit
 from hbd.core.events import Event
 
 Post = Callable[[Event], None]
@@ -20,8 +21,8 @@ class Medium(Protocol):
         Raises OSError if it cannot be opened now.
         """
 
-    def send(self, payload: bytes) -> None:
-        """Send one datagram now or drop it. Never blocks, never raises for a lost packet."""
+    def send(self, message: Transmit) -> None:
+        """Send one message, in the form carried here, or drop it. Never blocks or raises for a lost one."""
 
     def close(self) -> None:
         """End it; nothing is posted afterwards."""

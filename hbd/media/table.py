@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 
-from hbd.config.model import Bcast, MediumSpec, Ucast
+from hbd.config.model import Bcast, Mcast, MediumSpec, Serial, Ucast, Ucast6
 from hbd.media.base import Medium
-from hbd.media.udp import BcastMedium, Receivers, UcastMedium
+from hbd.media.mcast import McastMedium
+from hbd.media.serial import SerialMedium
+from hbd.media.tty import Ports
+from hbd.media.udp import BcastMedium, Receivers, Ucast6Medium, UcastMedium
 
 
 class Media:
@@ -14,6 +17,7 @@ class Media:
 
     def __init__(self) -> None:
         self._receivers = Receivers()
+        self._ports = Ports()
 
     def make(self, spec: MediumSpec) -> Medium:
         """The medium for this line of ha.cf, still closed. Raises OSError for a kind not in effect yet."""
@@ -22,6 +26,12 @@ class Media:
                 return BcastMedium(spec, self._receivers)
             case Ucast():
                 return UcastMedium(spec, self._receivers)
+            case Ucast6():
+                return Ucast6Medium(spec, self._receivers)
+            case Mcast():
+                return McastMedium(spec, self._receivers)
+            case Serial():
+                return SerialMedium(spec, self._ports)
             case _:
                 kind = type(spec).__name__.lower()
                 raise OSError(errno.EPROTONOSUPPORT, f"{kind} {spec.link} is accepted, not yet in effect")

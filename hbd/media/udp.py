@@ -1,11 +1,12 @@
-"""Heartbeats over UDP: `bcast` and `ucast`.
+"""Heartbeats over UDP: `bcast`, `ucast` and `ucast6`, and what `mcast.py` builds on.
 
-Media of one interface and port share one receiving socket (`Receivers`), because the kernel gives a
-datagram to only one of several sockets with the same port. So each datagram reaches the core once.
+Media of one interface, port and IP version share one receiving socket (`Receivers`), because the kernel
+gives a datagram to only one of several sockets with the same port. So each datagram reaches the core once.
 It is posted under the medium whose target sent it; else under the first opened there.
 
-Sockets are bound to the device, the source port is ephemeral and not looked at. Facts: heartbeat 3.0.6's
-bcast and ucast, as seen on the wire and in `ss`; socket(7), ip(7), netdevice(7).
+Sockets are bound to the device, the source port is ephemeral and not looked at. A socket stays bound to a
+device that is renamed, and a broadcast address may change; so both are looked at again while sending.
+Facts: heartbeat 3.0.6's media, as seen on the wire and in `ss`; socket(7), ip(7), ipv6(7), netdevice(7).
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import socket
 import struct
 import threading
 from abc import ABC, abstractmethod
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from hbd.config.model import Bcast, Ucast
+from hbd.config.model import Bcast, Mcast, Ucast, Ucast6
+from hbd.core.effects import Transmit
 from hbd.core.events import DatagramReceived, LinkFailed, LinkOpened
 from hbd.media.base import Post
 
@@ -34,64 +36,80 @@ LINK_IS_GONE = frozenset(
     {errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EBADF}
 )
 """Errors of a send after which a retry on the same socket is no use; others lose this datagram only."""
+LOOK_EVERY_S = 1.0
+"""So often a sending medium looks whether its interface is still the one it opened."""
+IP_MULTICAST_ALL, IPV6_MULTICAST_ALL = 49, 29
+"""linux/in.h, linux/in6.h: whether groups that another socket has joined are heard as well."""
 SIOCGIFFLAGS, SIOCGIFBRDADDR, SIOCGIFNETMASK, SIOCGIFADDR = 0x8913, 0x8919, 0x891B, 0x8915
 IFF_UP = 0x1
 
 
 class Receivers:
-    """The receiving sockets of one daemon, shared by interface and port."""
+    """The receiving sockets of one daemon, shared by interface, port and IP version."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, int], _Receiver] = {}
+        self._open: dict[_Key, _Receiver] = {}
 
     def join(self, medium: UdpMedium) -> None:
         """Have what arrives for this medium posted. Raises OSError."""
-        key = (medium.spec.interface, medium.spec.port)
-        receiver = self._open.get(key)
+        receiver = self._open.get(medium.key)
         if receiver is None:
-            receiver = self._open[key] = _Receiver(*key)
+            receiver = self._open[medium.key] = _Receiver(*medium.key)
         receiver.media.append(medium)
+        try:
+            medium.tune(receiver.socket)
+        except OSError:
+            self.leave(medium)
+            raise
 
     def leave(self, medium: UdpMedium) -> None:
         """Post nothing more for it; the last one closes the socket."""
-        key = (medium.spec.interface, medium.spec.port)
-        receiver = self._open.get(key)
+        receiver = self._open.get(medium.key)
         if receiver is None or medium not in receiver.media:
             return
         receiver.media.remove(medium)
         if not receiver.media:
             receiver.close()
-            del self._open[key]
+            del self._open[medium.key]
+
+
+_Key = tuple[str, int, socket.AddressFamily]
 
 
 class _Receiver:
-    """One socket on 0.0.0.0:port of one interface.
+    """One socket on any address and one port of one interface.
 
     SO_REUSEADDR, and not 3.0.6's SO_REUSEPORT: with the latter, a predecessor that hangs would still get
     its share of our heartbeats; with the former the newest socket gets all of them.
     """
 
-    def __init__(self, interface: str, port: int) -> None:
+    def __init__(self, interface: str, port: int, family: socket.AddressFamily) -> None:
         self.media: list[UdpMedium] = []
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
-        self._socket = _socket(interface)
+        self.socket = bound_socket(interface, family)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind(("0.0.0.0", port))
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family is socket.AF_INET6:
+                # IPv4's media have a socket of their own at this port.
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
+            else:
+                self.socket.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
+            self.socket.bind(("", port))
         except OSError as why:
-            self._socket.close()
+            self.socket.close()
             text = f"cannot receive on UDP port {port} of {interface}: {why.strerror}"
             raise OSError(why.errno, text) from why
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._socket, self._drain)
+        self._loop.add_reader(self.socket, self._drain)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+        self._loop.remove_reader(self.socket)
+        self.socket.close()
 
     def _drain(self) -> None:
-        receive, buffer, view = self._socket.recvfrom_into, self._buffer, self._view
+        receive, buffer, view = self.socket.recvfrom_into, self._buffer, self._view
         for _ in range(DRAIN):
             if not self.media:  # A posted datagram had the last one closed.
                 return
@@ -115,15 +133,18 @@ class _Receiver:
 
 
 class UdpMedium(ABC):
-    """What bcast and ucast have in common: a sending socket, a share in a receiving one, and failing once."""
+    """What all have in common: a sending socket, a share in a receiving one, and failing once."""
 
-    spec: Bcast | Ucast
+    spec: Bcast | Ucast | Ucast6 | Mcast
 
-    def __init__(self, receivers: Receivers) -> None:
+    def __init__(self, receivers: Receivers, family: socket.AddressFamily = socket.AF_INET) -> None:
         self._receivers = receivers
+        self._family = family
         self._post: Post | None = None
         self._sender: socket.socket | None = None
-        self._to: tuple[str, int] = ("", 0)
+        self._to: tuple[str, int] | tuple[str, int, int, int] = ("", 0)
+        self._index = 0
+        self._look_at_s = 0.0
         self.dropped = 0
         """Datagrams the kernel did not take (queue full, no memory, too long, filtered)."""
 
@@ -132,9 +153,10 @@ class UdpMedium(ABC):
         """The address sent to; empty while closed."""
         return self._to[0]
 
-    @abstractmethod
-    def describe(self) -> str:
-        """What 3.0.6 logs when it has opened it."""
+    @property
+    def key(self) -> _Key:
+        """Which receiving socket it shares."""
+        return self.spec.interface, self.spec.port, self._family
 
     def open(self, post: Post) -> None:
         """Begin; post LinkOpened. Raises OSError if the interface is missing, down or without an address."""
@@ -142,12 +164,13 @@ class UdpMedium(ABC):
         _check_up(self.spec.interface)
         self._open(post, self._destination())
 
-    def send(self, payload: bytes) -> None:
+    def send(self, message: Transmit) -> None:
         """Send one datagram now, or drop and count it. A link that is gone is posted once."""
         if self._sender is None:
             return
         try:
-            self._sender.sendto(payload, self._to)
+            self._look_again()
+            self._sender.sendto(message.payload, self._to)
         except OSError as why:
             if why.errno in LINK_IS_GONE:
                 self.fail(why)
@@ -175,16 +198,44 @@ class UdpMedium(ABC):
         if post is not None:
             post(LinkFailed(self.spec, f"{self.spec.interface}: {why.strerror or why}"))
 
+    def tune(self, receiver: socket.socket) -> None:  # noqa: B027 - only groups have to be joined
+        """Have the shared socket hear what this medium wants to hear. Raises OSError."""
+
     def _open(self, post: Post, destination: str) -> None:
-        sender = _socket(self.spec.interface)
+        interface = self.spec.interface
+        sender = bound_socket(interface, self._family)
         try:
+            self._index = socket.if_nametoindex(interface)
             self._prepare(sender)
             self._receivers.join(self)
         except OSError:
             sender.close()
             raise
-        self._sender, self._post, self._to = sender, post, (destination, self.spec.port)
+        self._sender, self._post, self._to = sender, post, self._at(destination)
+        self._look_at_s = asyncio.get_running_loop().time() + LOOK_EVERY_S
         post(LinkOpened(self.spec))
+
+    def _look_again(self) -> None:
+        """Raises OSError if the name belongs to another interface now, or to none."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._look_at_s:
+            return
+        self._look_at_s = now_s + LOOK_EVERY_S
+        if _index_of(self.spec.interface) != self._index:
+            raise OSError(errno.ENODEV, "the interface was renamed, or another took its place")
+        self._follow()
+
+    def _follow(self) -> None:  # noqa: B027 - most media have nothing to follow
+        """Adapt to what may have changed on the interface. Raises OSError."""
+
+    def _at(self, destination: str) -> tuple[str, int] | tuple[str, int, int, int]:
+        """The socket address; on IPv6 with the interface, which a link-local address needs."""
+        port = self.spec.port
+        if self._family is socket.AF_INET6:
+            address = IPv6Address(destination)
+            scoped = address.is_link_local or address.is_multicast
+            return str(address), port, 0, self._index if scoped else 0
+        return destination, port
 
     @abstractmethod
     def _destination(self) -> str:
@@ -202,13 +253,15 @@ class BcastMedium(UdpMedium):
         super().__init__(receivers)
         self.spec = spec
 
-    def describe(self) -> str:
-        """What 3.0.6 logs when it has opened it."""
-        port = self.spec.port
-        return f"UDP Broadcast heartbeat started on port {port} ({port}) interface {self.spec.interface}"
-
     def _destination(self) -> str:
         return broadcast_address(self.spec.interface)
+
+    def _follow(self) -> None:
+        destination = broadcast_address(self.spec.interface)
+        if destination != self.destination:
+            self._to = self._at(destination)
+            if self._post is not None:
+                self._post(LinkOpened(self.spec))
 
     def _prepare(self, sender: socket.socket) -> None:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -222,11 +275,6 @@ class UcastMedium(UdpMedium):
         super().__init__(receivers)
         self.spec: Ucast = spec
         self._lookup = 0
-
-    def describe(self) -> str:
-        """What 3.0.6 logs when it has opened it."""
-        spec = self.spec
-        return f"ucast: started on port {spec.port} interface {spec.interface} to {spec.target}"
 
     def open(self, post: Post) -> None:
         """Begin; post LinkOpened, or LinkFailed if a name cannot be resolved. Raises OSError."""
@@ -278,15 +326,37 @@ class UcastMedium(UdpMedium):
         threading.Thread(target=look_up, name=f"resolve {target}", daemon=True).start()
 
 
-def _socket(interface: str) -> socket.socket:
+class Ucast6Medium(UdpMedium):
+    """`ucast6 eth0 fe80::2`: to one IPv6 address; a link-local one is meant on this interface."""
+
+    def __init__(self, spec: Ucast6, receivers: Receivers) -> None:
+        super().__init__(receivers, socket.AF_INET6)
+        self.spec: Ucast6 = spec
+
+    def _destination(self) -> str:
+        return self.spec.target
+
+    def _prepare(self, sender: socket.socket) -> None:
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, LOW_DELAY)
+
+
+def bound_socket(interface: str, family: socket.AddressFamily) -> socket.socket:
     """A non-blocking UDP socket bound to the device. Raises OSError that names it."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
     except OSError as why:
         made.close()
         raise OSError(why.errno, f"cannot use interface {interface}: {why.strerror}") from why
     return made
+
+
+def _index_of(interface: str) -> int:
+    """The kernel's number of the interface; 0 if there is none of that name."""
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return 0
 
 
 def _check_up(interface: str) -> None:

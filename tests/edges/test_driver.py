@@ -79,8 +79,8 @@ class PairMedium:
             raise OSError(19, "No such device")
         self.post = post
 
-    def send(self, payload: bytes) -> None:
-        self.ours.send(payload)
+    def send(self, message: Transmit) -> None:
+        self.ours.send(message.payload)
 
     def close(self) -> None:
         self.ours.close()

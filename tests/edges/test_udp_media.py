@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from hbd.config.model import Bcast, MediumSpec, Serial, Ucast
+from hbd.config.model import Bcast, MediumSpec, Ping, Ucast
+from hbd.core.effects import Transmit
 from hbd.core.events import DatagramReceived, Event, LinkFailed, LinkOpened
 from hbd.media.base import Medium
 from hbd.media.table import Media
-from hbd.media.udp import BcastMedium, UcastMedium, broadcast_address
+from hbd.media.udp import UcastMedium, broadcast_address
 from tests.edges.namespaces import Namespace, cable, pair, until
 
 PORT = 694
@@ -67,7 +68,7 @@ def test_a_broadcast_reaches_the_peer_once_and_comes_from_any_port(nodes: tuple[
         first = one.open(BCAST)
         two.open(BCAST)
         assert two.posted == [LinkOpened(BCAST)]
-        first.send(b"hello")
+        first.send(Transmit(b"hello"))
         await until(lambda: two.posted[1:] == [DatagramReceived(BCAST, b"hello")])
 
     asyncio.run(body())
@@ -80,7 +81,7 @@ def test_a_broadcast_goes_to_the_interfaces_broadcast_address(nodes: tuple[Node,
         receiver.settimeout(2)
 
         async def body() -> None:
-            one.open(BCAST).send(b"hello")
+            one.open(BCAST).send(Transmit(b"hello"))
 
         asyncio.run(body())
         payload, (sender, port) = receiver.recvfrom(100)
@@ -107,7 +108,7 @@ def test_ucast_reaches_its_target_with_low_delay_from_its_device_only(nodes: tup
         receiver.settimeout(2)
 
         async def body() -> None:
-            one.open(TO_TWO).send(b"hello")
+            one.open(TO_TWO).send(Transmit(b"hello"))
 
         asyncio.run(body())
         payload, control, _, _ = receiver.recvmsg(100, 200)
@@ -125,8 +126,8 @@ def test_what_comes_in_on_another_interface_is_not_heard(nodes: tuple[Node, Node
 
     async def body() -> None:
         two.open(BCAST)
-        one.open(Ucast("eth0", "10.1.0.2", PORT)).send(b"wrong way")
-        one.open(BCAST).send(b"right way")
+        one.open(Ucast("eth0", "10.1.0.2", PORT)).send(Transmit(b"wrong way"))
+        one.open(BCAST).send(Transmit(b"right way"))
         await until(lambda: two.heard() == [b"right way"])
         await asyncio.sleep(0.05)
         assert two.heard() == [b"right way"]
@@ -144,10 +145,10 @@ def test_lines_for_both_nodes_in_one_file_lose_nothing_and_double_nothing(nodes:
         to_two = one.opened[1]
         sent = [b"%d" % number for number in range(100)]
         for payload in sent:
-            to_two.send(payload)
+            to_two.send(Transmit(payload))
         await until(lambda: len(two.heard()) >= 100)
-        one.opened[2].send(b"to all")
-        one.opened[0].send(b"to myself")
+        one.opened[2].send(Transmit(b"to all"))
+        one.opened[0].send(Transmit(b"to myself"))
         await until(lambda: b"to all" in two.heard())
         await asyncio.sleep(0.05)
         assert two.heard() == [*sent, b"to all"]
@@ -160,9 +161,9 @@ def test_a_datagram_is_posted_under_the_medium_whose_target_sent_it(nodes: tuple
     one, two = nodes
 
     async def body() -> None:
-        one.open(TO_TWO).send(b"x")
+        one.open(TO_TWO).send(Transmit(b"x"))
         two.open(TO_TWO, TO_ONE)
-        one.opened[0].send(b"hello")
+        one.opened[0].send(Transmit(b"hello"))
         await until(lambda: DatagramReceived(TO_ONE, b"hello") in two.posted)
 
     asyncio.run(body())
@@ -177,10 +178,10 @@ def test_closing_one_of_two_lines_leaves_the_other_and_closing_both_frees_the_po
         sender = one.open(TO_TWO)
         two.open(TO_TWO, TO_ONE)
         two.opened[1].close()
-        sender.send(b"still heard")
+        sender.send(Transmit(b"still heard"))
         await until(lambda: two.heard() == [b"still heard"])
         two.opened[0].close()
-        sender.send(b"nobody there")
+        sender.send(Transmit(b"nobody there"))
         await asyncio.sleep(0.05)
         assert two.heard() == [b"still heard"]
         with two.namespace.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as alone:
@@ -221,10 +222,10 @@ def test_a_link_that_breaks_is_told_once_and_can_be_opened_again(
 
     async def body() -> None:
         medium = one.open(spec)
-        medium.send(b"before")
+        medium.send(Transmit(b"before"))
         one.namespace.ip(end)
         for _ in range(3):
-            medium.send(b"lost")
+            medium.send(Transmit(b"lost"))
         [failure] = one.failures()
         assert failure.medium == spec
         assert "eth1: " in failure.reason
@@ -237,7 +238,7 @@ def test_a_link_that_breaks_is_told_once_and_can_be_opened_again(
         with one.namespace.inside():
             medium.open(one.posted.append)
         two.open(BCAST)
-        medium.send(b"after")
+        medium.send(Transmit(b"after"))
         await until(lambda: b"after" in two.heard())
 
     asyncio.run(body())
@@ -251,10 +252,10 @@ def test_a_cable_without_carrier_is_no_failure(nodes: tuple[Node, Node]) -> None
         medium = one.open(BCAST)
         two.open(BCAST)
         two.namespace.ip("link set eth1 down")
-        medium.send(b"lost")
+        medium.send(Transmit(b"lost"))
         two.namespace.ip("link set eth1 up")
         await asyncio.sleep(0.1)
-        medium.send(b"found")
+        medium.send(Transmit(b"found"))
         await until(lambda: b"found" in two.heard())
         assert one.failures() == []
 
@@ -268,11 +269,11 @@ def test_the_longest_datagram_arrives_whole_and_a_longer_one_is_counted(nodes: t
         medium = one.open(TO_TWO)
         assert isinstance(medium, UcastMedium)
         two.open(TO_ONE)
-        medium.send(bytes(65507))
+        medium.send(Transmit(bytes(65507)))
         await until(lambda: two.heard() == [bytes(65507)])
-        medium.send(bytes(65508))
+        medium.send(Transmit(bytes(65508)))
         assert medium.dropped == 1
-        medium.send(b"")
+        medium.send(Transmit(b""))
         await until(lambda: two.heard()[1:] == [b""])
         assert one.failures() == []
 
@@ -285,12 +286,12 @@ def test_after_a_stall_what_waits_is_heard_before_a_timer_that_is_due(nodes: tup
     async def body() -> None:
         sender = one.open(TO_TWO)
         two.open(TO_ONE)
-        sender.send(b"first")  # The neighbour's hardware address is known from here on.
+        sender.send(Transmit(b"first"))  # The neighbour's hardware address is known from here on.
         await until(lambda: two.heard() == [b"first"])
         heard_at_deadline: list[int] = []
         asyncio.get_running_loop().call_later(0.02, lambda: heard_at_deadline.append(len(two.heard())))
         for _ in range(150):
-            sender.send(bytes(250))
+            sender.send(Transmit(bytes(250)))
         time.sleep(0.05)  # noqa: ASYNC251 — the stall is what is tested
         await until(lambda: heard_at_deadline != [])
         assert heard_at_deadline == [151]
@@ -313,7 +314,7 @@ def test_a_core_that_closes_the_link_in_the_middle_of_a_burst_hears_no_more(node
         with two.namespace.inside():
             receiver.open(post)
         for number in range(10):
-            sender.send(b"%d" % number)
+            sender.send(Transmit(b"%d" % number))
         await until(lambda: len(two.heard()) >= 3)
         await asyncio.sleep(0.05)
         assert two.heard() == [b"0", b"1", b"2"]
@@ -336,7 +337,7 @@ def test_a_name_is_resolved_off_the_loop_and_an_unknown_one_is_a_failed_link(
         [failure] = one.failures()
         assert failure.medium == unknown
         assert failure.reason.startswith("no-such-node.invalid: ")
-        one.opened[0].send(b"to myself")
+        one.opened[0].send(Transmit(b"to myself"))
         await until(lambda: one.heard() == [b"to myself"])
 
     asyncio.run(body())
@@ -353,15 +354,6 @@ def test_a_link_closed_while_its_name_is_looked_up_posts_nothing(nodes: tuple[No
     asyncio.run(body())
 
 
-def test_a_medium_describes_itself_in_the_words_that_users_grep(nodes: tuple[Node, Node]) -> None:
-    one, _ = nodes
-    bcast, ucast = one.media.make(BCAST), one.media.make(TO_TWO)
-    assert isinstance(bcast, BcastMedium)
-    assert bcast.describe() == "UDP Broadcast heartbeat started on port 694 (694) interface eth1"
-    assert isinstance(ucast, UcastMedium)
-    assert ucast.describe() == "ucast: started on port 694 interface eth1 to 10.0.0.2"
-
-
 def test_a_kind_of_medium_that_is_not_in_effect_yet_cannot_be_opened() -> None:
-    with pytest.raises(OSError, match="serial /dev/ttyS0 is accepted, not yet in effect"):
-        Media().make(Serial("/dev/ttyS0", 19200))
+    with pytest.raises(OSError, match="ping router is accepted, not yet in effect"):
+        Media().make(Ping("router", ("router",), "ping"))
