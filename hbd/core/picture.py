@@ -56,7 +56,7 @@ def of(
         last_finished=custody.transitions.last_finished,
         nodes=tuple(_node(config, membership, custody, name) for name in config.nodes),
         links=_links(config, membership),
-        groups=tuple(_group(config, custody.groups[key], peer) for key in custody.groups),
+        groups=tuple(_group(config, custody, custody.groups[key], peer) for key in custody.groups),
         degraded=degraded,
         statistics=tuple(sorted(statistics.items())),
     )
@@ -85,7 +85,7 @@ def _holding_of(peer: Peer, custody: Custody) -> Holding:
     held = [
         group.spec.home == peer.name
         for group in custody.groups.values()
-        if peer.entry(group.key).posture not in (Posture.NONE, Posture.CLAIMED)
+        if custody.entry_of(peer, group).posture not in (Posture.NONE, Posture.CLAIMED)
     ]
     if any(held) and not all(held):
         return Holding.ALL
@@ -112,8 +112,8 @@ def _directive(medium: MediumSpec) -> str:
     return type(medium).__name__.lower()
 
 
-def _group(config: Config, group: Group, peer: Peer | None) -> GroupView:
-    theirs = None if peer is None or peer.dead else peer.entry(group.key)
+def _group(config: Config, custody: Custody, group: Group, peer: Peer | None) -> GroupView:
+    theirs = None if peer is None or peer.dead else custody.entry_of(peer, group)
     if group.claims or theirs is None or not theirs.claims:
         # Nobody is called the owner before its jobs have confirmed it.
         owns = group.phase in (Phase.STARTED, Phase.STOPPING, Phase.BLOCKED)

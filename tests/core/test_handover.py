@@ -196,7 +196,7 @@ def test_the_giving_part_goes_through_its_roles(word: str, scope: Sets) -> None:
     assert (talk.role() is Role.RELEASING) is ("local" in scope)
     talk.machine.released(())
     assert talk.role() is Role.WAITING
-    assert talk.said() == [f"ask_resources {word} done"]
+    assert talk.said() == [f"resource {named(LOCAL - scope)} 0 standby", f"ask_resources {word} done"]
     assert talk.lets() == LOCAL - scope
     talk.hears(protocol.ask_resources(word, "done"))
     assert talk.role() is Role.NONE

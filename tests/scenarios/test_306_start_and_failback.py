@@ -137,7 +137,11 @@ def test_with_auto_failback_on_a_returning_heartbeat_is_offered_its_groups() -> 
     beta.ask_resources("foreign", "other")
     pair.run(300)
     assert pair.jobs(pair.alpha, asked_ms) == STOP_FILES
-    assert beta.heard_since(asked_ms)[2:] == ["resource all 0 standby", "ask_resources foreign done"]
+    assert beta.heard_since(asked_ms)[2:] == [
+        "resource all 0 standby",
+        "resource local 0 standby",
+        "ask_resources foreign done",
+    ]
     beta.resource("local", 1)
     beta.ask_resources("foreign", "done")
     pair.run(100)
