@@ -1,9 +1,9 @@
 """`python -m hbd.orphan`: releases what a daemon left behind that will not come back.
 
 For hbd-orphan.service, `OnFailure=` of hbd.service: systemd's start limit was hit, or the configuration is
-wrong (exit status 78). Whatever /run/hbd/held records is released: all addresses first, then the units of
-each group right to left, each awaited. What is released is struck from the record, so that it can be run
-again after a failure, or for nothing. While a daemon holds the lock nothing is touched.
+wrong (exit status 78). Whatever /run/hbd/held records is released: all addresses first, then the units and
+scripts of each group right to left, each awaited. What is released is struck from the record, so that it
+can be run again after a failure, or for nothing. While a daemon holds the lock nothing is touched.
 
 Standard library only: what stops a daemon from starting must not stop this.
 """
@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 from hbd.stale import held_addresses, run_dir, take_off
@@ -22,6 +23,12 @@ from hbd.stale import held_addresses, run_dir, take_off
 ERROR, WARNING, INFO = 3, 4, 6
 NOT_LOADED = 5
 """Exit status of `systemctl stop` (LSB: program is not installed)."""
+STOP_RETRIES, STOP_RETRY_S = 10, 1
+"""As hbd does."""
+PATIENCE_S = 60
+"""For a script that was running when hbd went."""
+SURROUNDINGS = ("-p", "DefaultDependencies=no", "-p", "KillMode=process", "-p", "IgnoreSIGPIPE=no")
+"""As hbd runs scripts."""
 
 
 def main() -> int:
@@ -56,21 +63,25 @@ def release(directory: str) -> bool:
     else:
         say(INFO, f"addresses off: {', '.join(gone) or 'none was up'}")
         addresses_left = False
-    left = [group for group in reversed(groups) if not stop_units(group, addresses_left)]
+    left = [group for group in reversed(groups) if not stop_group(group, addresses_left, directory)]
     record(directory, left[::-1])
     if not left:
         say(INFO, "everything is released")
     return not left
 
 
-def stop_units(group: dict[str, Any], addresses_left: bool) -> bool:
-    """Stop the group's units right to left and strike what is released from it; whether nothing is left."""
+def stop_group(group: dict[str, Any], addresses_left: bool, directory: str) -> bool:
+    """Stop the group's members right to left and strike what is released from it; whether nothing is left."""
     left = []
     for resource in reversed(group["resources"]):
-        if resource["kind"] == "address":
-            if addresses_left:
-                left.append(resource)
-        elif not stop(resource["unit"]):
+        match resource["kind"]:
+            case "address":
+                stopped = not addresses_left
+            case "script":
+                stopped = stop_script(resource, directory)
+            case _:
+                stopped = stop(resource["unit"])
+        if not stopped:
             left.append(resource)
     group["resources"] = left[::-1]
     return not left
@@ -78,12 +89,67 @@ def stop_units(group: dict[str, Any], addresses_left: bool) -> bool:
 
 def stop(unit: str) -> bool:
     """Stop a unit and wait for it. A unit that is not loaded does not run."""
-    done = subprocess.run(["systemctl", "stop", "--", unit], capture_output=True, text=True, check=False)
+    done = call("systemctl", "stop", "--", unit)
     if done.returncode not in (0, NOT_LOADED):
         say(ERROR, f"cannot stop {unit}: {done.stderr.strip() or f'systemctl ended with {done.returncode}'}")
         return False
     say(INFO, f"{unit} stopped")
     return True
+
+
+def stop_script(resource: dict[str, Any], directory: str) -> bool:
+    """Run the script's stop, in its unit as hbd does, and again while it fails; whether it succeeded."""
+    what = " ".join((resource["path"], *resource["args"], "stop"))
+    start, stop_ = resource["units"]["start"], resource["units"]["stop"]
+    wait_for(start)
+    wait_for(stop_)
+    words = ["systemd-run", "--quiet", "--wait", f"--unit={stop_}", "-p", "Type=oneshot", *SURROUNDINGS]
+    words += [f"--setenv={name}={value}" for name, value in environment(directory).items()]
+    for attempt in range(1 + STOP_RETRIES):
+        if attempt:
+            say(INFO, f"Retrying failed stop operation [{resource['name']}]")
+            time.sleep(STOP_RETRY_S)
+        # What an earlier run left of the name: ended well, or failed.
+        call("systemctl", "stop", "--", stop_)
+        call("systemctl", "reset-failed", "--", stop_)
+        done = call(*words, "--", *literally(resource["path"], *resource["args"], "stop"))
+        if done.returncode == 0:
+            call("systemctl", "stop", "--", start)
+            say(INFO, f"{what}: done")
+            return True
+        say(ERROR, f"{what}: {done.stderr.strip() or f'ended with {done.returncode}'}")
+    return False
+
+
+def wait_for(unit: str) -> None:
+    """Let a script that still runs end, for a while; then by force, with all that it began."""
+    for _ in range(PATIENCE_S):
+        shown = call("systemctl", "show", "--property=ActiveState", "--value", "--", unit).stdout.strip()
+        if shown not in ("activating", "deactivating"):
+            return
+        time.sleep(1)
+    call("systemctl", "kill", "--signal=KILL", "--", unit)
+
+
+def literally(*words: str) -> list[str]:
+    """The words such that systemd expands no variables in them (systemd.service(5))."""
+    return [word.replace("$", "$$") for word in words]
+
+
+def environment(directory: str) -> dict[str, str]:
+    """What hbd last gave to its scripts."""
+    try:
+        with open(f"{directory}/script-environment", encoding="utf-8") as file:
+            found: dict[str, str] = json.load(file)
+    except (OSError, ValueError) as error:
+        say(WARNING, f"scripts are run without their environment: {error}")
+        return {}
+    return found
+
+
+def call(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command and keep what it says."""
+    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
 def record(directory: str, groups: list[dict[str, Any]]) -> None:

@@ -27,6 +27,8 @@ from hbd.systemd1 import TRACE_LOST, UNIT_EXISTS, JobPath, Systemd, UnitState
 
 ASK_AGAIN_S = 0.1
 KILL_PATIENCE_S = 5
+UNLOAD_PATIENCE = 2
+"""So often a unit that was cleared may still be there, ASK_AGAIN_S apart."""
 _SYSTEMDS_OWN = range(200, 246)
 """Exit statuses by which systemd tells that it could not execute the script (systemd.exec(5))."""
 _NOTICE = 5
@@ -70,7 +72,7 @@ class Order:
             "Slice": Variant("s", "system.slice"),
             "Type": Variant("s", "oneshot"),
             "RemainAfterExit": Variant("b", True),
-            "KillMode": Variant("s", "process"),
+            "KillMode": Variant("s", "process" if self.output is None else "control-group"),
             "IgnoreSIGPIPE": Variant("b", False),
             "TimeoutStartUSec": Variant("t", self.limit_ms * 1000),
             "TimeoutStopUSec": Variant("t", KILL_PATIENCE_S * 1_000_000),
@@ -126,6 +128,7 @@ class Runs:
         """
         await self.clear(order.unit)
         job: JobPath | None = None
+        refused = 0
         while True:
             try:
                 state = await self._systemd.unit(order.unit)
@@ -134,14 +137,20 @@ class Runs:
                 elif job is not None or state.active != "inactive":
                     return await self._ended(state)
                 else:
-                    job = await self._systemd.start_transient(order.unit, order.properties())
+                    # Systemd keeps a unit whose cgroup is not empty, and makes no other of its name.
+                    kept = refused > UNLOAD_PATIENCE
+                    job = await (self._systemd.start(order.unit) if kept else self._begin(order))
                     await self._systemd.job_result(job)
             except NoAnswer:
                 await asyncio.sleep(ASK_AGAIN_S)
             except BusError as error:
                 if error.name != UNIT_EXISTS:
                     raise
-                await asyncio.sleep(ASK_AGAIN_S)  # What was cleared is gone in a moment.
+                refused += 1
+                await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _begin(self, order: Order) -> JobPath:
+        return await self._systemd.start_transient(order.unit, order.properties())
 
     async def clear(self, unit: str) -> None:
         """Forget how the last run ended; what it left running goes on. Raises BusError, but for NoAnswer."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hbd import clock
-from hbd.config.model import AddressResource, UnitResource
+from hbd.config.model import AddressResource, ScriptResource, UnitResource
 from hbd.core.events import Direction, HeldGroup
 from hbd.stale import release_if_overdue, run_dir, take_off
 from hbd.state import RunDir
@@ -214,6 +214,37 @@ def test_a_unit_that_does_not_stop_stays_on_record_and_is_tried_again(
     (systemctl / "refuse-smb.service").unlink()
     assert orphan(node, directory)[0] == 0
     assert RunDir(Path(directory)).held() == ()
+
+
+def test_a_script_is_stopped_in_its_unit_with_its_environment_and_again_while_it_fails(
+    node: Namespace, systemctl: Path
+) -> None:
+    disk = ScriptResource("disk::a::$b", "/etc/ha.d/resource.d/disk", ("a", "$b"))
+    run = RunDir(systemctl / "run")
+    run.store_held((HeldGroup("192.0.2.3/24/eth0", Direction.STARTED, 4, False, (ADDRESS, disk, SMB)),))
+    (systemctl / "run/script-environment").write_text('{"HA_CURHOST":"linuxha1"}')
+    once = systemctl / "once"
+    tool = systemctl / "bin/systemd-run"
+    tool.write_text(
+        f'#!/bin/sh\necho "run $*" >> {systemctl}/asked\n[ -e {once} ] || {{ touch {once}; exit 4; }}\n'
+    )
+    tool.chmod(0o755)
+
+    status, said = orphan(node, str(run.path))
+
+    assert status == 0
+    asked = [line.partition(" with ")[0] for line in (systemctl / "asked").read_text().splitlines()]
+    runs = [line for line in asked if line.startswith("run ")]
+    assert len(runs) == 2
+    assert runs[0] == runs[1]
+    unit = r"hbd-resource-disk::a::\x24b@stop.service"
+    assert f"--unit={unit} " in runs[0]
+    assert runs[0].endswith(" --setenv=HA_CURHOST=linuxha1 -- /etc/ha.d/resource.d/disk a $$b stop")
+    assert asked.index("stop -- smb.service") < asked.index(runs[0])
+    assert asked[-1] == r"stop -- hbd-resource-disk::a::\x24b@start.service"
+    assert "<3>/etc/ha.d/resource.d/disk a $b stop: ended with 4" in said
+    assert "<6>Retrying failed stop operation [disk::a::$b]" in said
+    assert run.held() == ()
 
 
 def test_while_hbd_runs_or_when_nothing_is_held_nothing_is_touched(node: Namespace, systemctl: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hbd.config.model import AddressResource, UnitResource
+from hbd.config.model import AddressResource, ScriptResource, UnitResource
 from hbd.core.effects import Log, PeerRecord, StoreGeneration, StoreHeld, StorePeers
 from hbd.core.events import Direction, HeldGroup
 from hbd.stale import held_addresses
@@ -24,6 +24,7 @@ GROUP = HeldGroup(
         AddressResource("192.0.2.3/24/eth0", "192.0.2.3", 24, "eth0", "eth0:0"),
         UnitResource('a"ip":"9', "httpd.service"),
         AddressResource("2001:db8::3", "2001:db8::3"),
+        ScriptResource('disk::a::"ip":"8', "/etc/ha.d/resource.d/disk", ("a", '"ip":"8')),
     ),
 )
 PEER = PeerRecord("linuxha2", bytes(range(16)), 1_700_000_000)
