@@ -391,15 +391,16 @@ class Custody:
         """Whether the conversation with a 3.0.6 peer takes the group away from us."""
         if group.provisional and self._talk.peer_has(group.spec):
             self._talk.yield_to_peer(group.spec)
-            self._desk.emit_all(group.release(f"{peer.name} holds it"))
-            group.mute(self._desk.now.ms)
-            self._drop([group])
+            self._release_at_once(group, f"{peer.name} holds it")
             return True
         serving = group.phase in (Phase.STARTING, Phase.STARTED) and not group.provisional
-        if serving and not self._talk.lets(group.spec):
+        if not serving or self._talk.lets(group.spec):
+            return False
+        if self._talk.has_lost(group.spec):
+            self._release_at_once(group, f"{peer.name} holds it and this node gave way")
+        else:
             self._desk.emit_all(group.release(f"handed over to {peer.name}"))
-            return True
-        return False
+        return True
 
     # ------------------------------------------------------------ conflicts (rules 8, 9, 11)
 
@@ -443,10 +444,14 @@ class Custody:
                 f"group {group.name} is held by {peer.name} too; this node gives way and releases it",
                 node=peer.name, group=group.name,
             )  # fmt: skip
-            self._desk.emit_all(group.release(f"{peer.name} holds it and this node gave way"))
-            group.mute(self._desk.now.ms)
             self._exchanges[group.key].withdraw()
-            self._drop([group])
+            self._release_at_once(group, f"{peer.name} holds it and this node gave way")
+
+    def _release_at_once(self, group: Group, reason: str) -> None:
+        """The addresses first, then the units (rule 11)."""
+        self._desk.emit_all(group.release(reason))
+        group.mute(self._desk.now.ms)
+        self._drop([group])
 
     def _reannounce(self, group: Group) -> None:
         if group.phase is not Phase.STARTED or group.muted:

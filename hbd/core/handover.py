@@ -117,6 +117,7 @@ class Handover:
         self._owed: set[str] = set()
         self._yielding: dict[str, Sets] = {}
         """Groups that the peer has taken over and that still stop here."""
+        self._lost: set[str] = set()
         self._unable: dict[str, int | None] = {}
         """Groups that did not start here -> when to offer their set to the peer; None = offered."""
         self._parted = False
@@ -290,6 +291,7 @@ class Handover:
     def yield_to_peer(self, group: GroupSpec) -> None:
         """The peer has taken over what we held; it is claimed until the last stop is confirmed (rule 5)."""
         self._yielding[group.key] = self._set_of(group)
+        self._lost.discard(group.key)
         self._granted.discard(group.key)
 
     def _request_ours(self) -> None:
@@ -630,6 +632,11 @@ class Handover:
                 text = f"group {group.name} is held by the 3.0.6 node too: this node gives way"
                 self._desk.log(Level.CRIT, Kind.CONFLICT, text, group=group.name)
                 self.yield_to_peer(group)
+                self._lost.add(group.key)
+
+    def has_lost(self, group: GroupSpec) -> bool:
+        """It is being given up because the peer holds it too, not because anybody agreed on it."""
+        return group.key in self._lost and group.key in self._yielding
 
     def _schedule_failback(self) -> None:
         wanted = self._config.auto_failback is AutoFailback.ON and self._needs_failback

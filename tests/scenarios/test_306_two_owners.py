@@ -13,6 +13,8 @@ def test_what_the_heartbeat_took_over_without_our_death_is_left_to_it_after_thre
     pair.run(2900)
     assert pair.jobs(pair.alpha, claimed_ms) == []
     pair.run(1500)
+    # Nobody agreed on this: the addresses are off before the services end.
+    assert pair.jobs(pair.alpha, claimed_ms) == ["drop 10.0.0.1", "stop db.service", "stop web.service"]
     assert pair.alpha.running == {}
     assert beta.heard_since(claimed_ms)[-1] == "resource none 1"
 
