@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from hbd.config.directives import Directive, Takes
 from hbd.config.findings import Word, node_suggestion
 from hbd.config.hacf_draft import HaCf, HaCfDraft
-from hbd.config.model import AutoFailback, Bcast, MediumSpec, MsgFormat, Ping, Place, Serial, Timing, Ucast
+from hbd.config.model import AutoFailback, MediumSpec, MsgFormat, Ping, Place, Serial, Timing
 
-IN_EFFECT = (Bcast, Ucast)
-"""The media this version has; the others are checked and left out."""
 _MEDIA_NAMES = ("bcast", "udp", "ucast", "ucast6", "mcast", "mcast6", "serial")
 
 
@@ -22,14 +20,15 @@ def finish(
     draft: HaCfDraft, local_node: str, rows: Sequence[Directive[HaCfDraft]], default_port: int
 ) -> HaCf:
     """Judge the whole and fill in the defaults."""
-    media = _media(draft)
+    carrying = _carrying(draft)
     _check_nodes(draft, local_node)
     timing = _timing(draft)
     auto_failback = _auto_failback(draft)
     _check_logging(draft)
     return HaCf(
         nodes=tuple(draft.nodes.values()),
-        media=media,
+        media=tuple(medium for medium, _ in carrying),
+        serial_lines=tuple((medium, word) for medium, word in carrying if isinstance(medium, Serial)),
         ping_nodes=tuple(draft.ping_nodes),
         timing=timing,
         auto_failback=auto_failback,
@@ -47,20 +46,17 @@ def finish(
     )
 
 
-def _media(draft: HaCfDraft) -> tuple[MediumSpec, ...]:
-    start = Place(draft.path, 1, 1)
-    carrying = [(medium, word) for medium, word in draft.media if not isinstance(medium, Ping)]
-    if any(isinstance(medium, Serial) for medium, _ in carrying) and "baud" in draft.numbers:
-        draft.found.warning(draft.said["baud"], "baud: accepted, not yet in effect")
-    effective = tuple(medium for medium, _ in carrying if isinstance(medium, IN_EFFECT))
+def _carrying(draft: HaCfDraft) -> list[tuple[MediumSpec, Word]]:
+    """The media that carry heartbeats between nodes."""
+    carrying: list[tuple[MediumSpec, Word]] = [
+        (medium, word) for medium, word in draft.media if not isinstance(medium, Ping)
+    ]
     if not carrying and not any(name in draft.said for name in _MEDIA_NAMES):
-        draft.found.error(start, "No heartbeat media defined; write bcast IFACE or ucast IFACE ADDRESS")
-    elif carrying and not effective and not any(name in draft.said for name in ("bcast", "udp", "ucast")):
         draft.found.error(
-            carrying[0][1],
-            "No heartbeat media in effect: this version of hbd sends over bcast and ucast; add one of them",
+            Place(draft.path, 1, 1),
+            "No heartbeat media defined; write bcast IFACE or ucast IFACE ADDRESS",
         )
-    return effective
+    return carrying
 
 
 def _check_nodes(draft: HaCfDraft, local_node: str) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from hbd.config.directives import Draft
 from hbd.config.findings import Word
-from hbd.config.model import AutoFailback, Client, MediumSpec, MsgFormat, Timing
+from hbd.config.model import AutoFailback, Client, MediumSpec, MsgFormat, Serial, Timing
 
 DEFAULT_PORT = 694
 """IANA's ha-cluster; 3.0.6 uses it where /etc/services does not know `ha-cluster`."""
 DEFAULT_BAUD = 19200
+BAUD_RATES = ("9600", "19200", "38400", "57600", "115200", "230400", "460800")
 
 MAX_NODES = 100
 """3.0.6's table of nodes and ping nodes together."""
@@ -40,7 +41,9 @@ class HaCf:
     nodes: tuple[Word, ...]
     """Lower case, in file order, each with its place."""
     media: tuple[MediumSpec, ...]
-    """Those with an effect in this version."""
+    """Those that carry heartbeats; ping nodes are not among them."""
+    serial_lines: tuple[tuple[Serial, Word], ...]
+    """Which of them are slow, and where they stand."""
     ping_nodes: tuple[str, ...]
     timing: Timing
     auto_failback: AutoFailback

@@ -12,12 +12,11 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from hbd.config.directives import Draft
 from hbd.config.findings import Word
-from hbd.config.hacf_draft import DEFAULT_BAUD, MAX_MEDIA, MAX_NODES, HaCfDraft
+from hbd.config.hacf_draft import BAUD_RATES, DEFAULT_BAUD, MAX_MEDIA, MAX_NODES, HaCfDraft
 from hbd.config.model import Bcast, Mcast, MediumSpec, Ping, Serial, Ucast, Ucast6
 from hbd.config.scalars import is_interface_name, parse_number
 from hbd.config.words import words
 
-BAUD_RATES = ("9600", "19200", "38400", "57600", "115200", "230400", "460800")
 _TTL = range(5)
 
 

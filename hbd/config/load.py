@@ -11,7 +11,7 @@ import socket
 import stat
 from pathlib import Path
 
-from hbd.config import authkeys, hacf, haresources, hbdcf
+from hbd.config import authkeys, hacf, haresources, hbdcf, serialfit
 from hbd.config.findings import ConfigError, Finding, Findings
 from hbd.config.hacf_draft import DEFAULT_PORT, HaCf
 from hbd.config.lookup import Lookup
@@ -41,6 +41,9 @@ def load(
             ha_cf.nodes[MOST_NODES_WITH_GROUPS],
             f"{len(ha_cf.nodes)} nodes, and haresources has groups: hbd manages resources on two nodes",
         )
+    if ha_cf is not None and keys is not None and not found.failed:
+        # Of what is wrong elsewhere, no arithmetic: it would mislead.
+        serialfit.judge(ha_cf, node_name.lower(), groups, keys, found)
     if found.failed:
         raise ConfigError(found.sorted())
     assert ha_cf is not None, "a missing ha.cf is an error"

@@ -77,7 +77,7 @@ class Transmit:
     line: bytes = b""
     """The same message as serial lines carry it, signed for that form; empty where there are none."""
     heartbeat: bool = False
-    """Our newest status: it makes one that still waits for a serial line superfluous. Known for lines only."""
+    """Our newest status: one that still waits for a serial line is superfluous now. Known for lines only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,18 +197,12 @@ def _client(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remark]:
     )
 
 
-_NOT_USED = "hbd does not use this link ({}): heartbeats take the others, so there is one way less"
 _NOT_ASKED = "hbd does not ask {}: nothing moves when it cannot be reached"
 _JOURNAL = "hbd writes to the journal (journalctl -u hbd), with the same texts"
 
 LATER: dict[str, str] = {
     "deadping": "without effect, since ping nodes are not asked",
     "hopfudge": "no difference: nobody looks at it, neither in 3.0.6",
-    "serial": _NOT_USED,
-    "baud": "without effect, since serial links are not used",
-    "mcast": _NOT_USED,
-    "mcast6": _NOT_USED,
-    "ucast6": _NOT_USED,
     "ping": _NOT_ASKED,
     "ping6": _NOT_ASKED,
     "ping_group": _NOT_ASKED,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hbd.config.directives import Directive, Takes
 from hbd.config.hacf import ROWS, TABLE
-from hbd.config.model import AutoFailback, Bcast, MsgFormat, Timing, Ucast
+from hbd.config.model import AutoFailback, Bcast, Mcast, MsgFormat, Serial, Timing, Ucast, Ucast6
 from tests.config.parsing import ha_cf, with_line
 
 # Directive -> (valid values, wrong values). `crm` and `stonith` have no valid use yet.
@@ -393,17 +393,24 @@ def test_udpport_after_media_that_says_the_same_is_no_matter() -> None:
     assert with_line("udpport 694")[1] == []
 
 
-def test_baud_matters_only_beside_a_serial_line() -> None:
-    assert with_line("baud 19200")[1] == []
-    assert with_line("baud 9600\nserial /dev/ttyS0")[1] == [
-        "ha.cf:4:6: warning: baud: accepted, not yet in effect",
-        "ha.cf:5:1: warning: serial: accepted, not yet in effect",
-    ]
+def test_baud_is_that_of_the_serial_lines_that_follow() -> None:
+    result, findings = with_line("serial /dev/ttyS0\nbaud 9600\nserial /dev/ttyS1")
+    assert result.media[1:] == (Serial("/dev/ttyS0", 19200), Serial("/dev/ttyS1", 9600))
+    assert findings == ["ha.cf:5:6: warning: baud must precede serial: no effect on the serial lines above"]
 
 
-def test_media_without_effect_are_left_out_of_the_result() -> None:
-    result, findings = with_line("serial /dev/ttyS0\nmcast eth0 225.0.0.1 694 1 0\nping 10.0.0.254")
-    assert result.media == (Bcast("eth1", 694),)
+def test_every_medium_that_carries_heartbeats_is_in_the_result() -> None:
+    result, findings = with_line(
+        "udpport 700\nucast6 eth0 fe80::2%eth0\nmcast eth0 225.0.0.1 694 1 0\n"
+        "mcast6 eth0 ff02::1 694 2 1\nserial /dev/ttyS0\nping 10.0.0.254"
+    )
+    assert result.media == (
+        Bcast("eth1", 694),
+        Ucast6("eth0", "fe80::2", 700),
+        Mcast("eth0", "225.0.0.1", 694, 1, False),
+        Mcast("eth0", "ff02::1", 694, 2, True, 6),
+        Serial("/dev/ttyS0", 19200),
+    )
     assert errors(findings) == []
 
 
@@ -414,12 +421,9 @@ def test_no_medium_at_all_is_an_error() -> None:
     ]
 
 
-def test_only_media_without_effect_is_an_error_that_says_so() -> None:
-    _, findings = ha_cf("node linuxha1\nauto_failback on\nserial /dev/ttyS0\n")
-    assert errors(findings) == [
-        "ha.cf:3:8: error: No heartbeat media in effect: "
-        "this version of hbd sends over bcast and ucast; add one of them"
-    ]
+@pytest.mark.parametrize("line", ["serial /dev/ttyS0", "mcast6 eth0 ff02::1 694 1 0", "ucast6 eth0 fe80::2"])
+def test_one_medium_of_any_kind_is_enough(line: str) -> None:
+    assert ha_cf(f"node linuxha1\nauto_failback on\n{line}\n")[1] == []
 
 
 def test_a_medium_that_is_wrong_is_not_reported_as_missing_too() -> None:

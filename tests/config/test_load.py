@@ -19,6 +19,7 @@ from hbd.config.model import (
     Key,
     Keys,
     Limits,
+    Serial,
     Timing,
     UnitResource,
 )
@@ -51,7 +52,7 @@ def test_the_guides_configuration_with_short_names_loads(machine: Machine) -> No
     assert config.local_node == "linuxha1"
     assert config.nodes == ("linuxha1", "linuxha2")
     assert config.peers == ("linuxha2",)
-    assert config.media == (Bcast("eth1", 694),)
+    assert config.media == (Bcast("eth1", 694), Serial("/dev/ttyS0", 19200))
     assert config.timing == Timing(2000, 10000, 30000, 120000, 30000)
     assert config.auto_failback is AutoFailback.ON
     assert config.keys == Keys(1, (Key(1, "sha1", b"secret"),))
@@ -74,8 +75,6 @@ def test_the_guides_extras_are_warnings_with_their_places(machine: Machine) -> N
     assert machine.check() == [
         "ha.cf:1:1: warning: watchdog: accepted, not yet in effect",
         "ha.cf:7:1: warning: hopfudge: accepted, not yet in effect",
-        "ha.cf:8:6: warning: baud: accepted, not yet in effect",
-        "ha.cf:9:1: warning: serial: accepted, not yet in effect",
         "ha.cf:14:1: warning: respawn: accepted, not yet in effect",
         "ha.cf:15:1: warning: ping: accepted, not yet in effect",
     ]
