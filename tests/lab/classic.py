@@ -12,6 +12,7 @@ scripts in /etc/init.d that call systemctl; hbd finds the units of these names. 
 the journal, by syslog.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ PACKAGES = ("heartbeat", "net-tools")
 START_DELAY_MS = 10_000
 """How long it waits at a common start before anything is started; fixed in the daemon."""
 
+_WORSE = re.compile(r"\b(ERROR|CRIT|CRITICAL|EMERG): ")
 _DAEMON = "/usr/libexec/heartbeat/heartbeat"
 _TOOLS = "/usr/share/heartbeat"
 _SCRIPT = """\
@@ -153,6 +155,12 @@ def log(node: Node, since_us: int = 0) -> list[Entry]:
 def said(node: Node, text: str, since_us: int = 0) -> list[Entry]:
     """What it has logged that contains `text`."""
     return [entry for entry in log(node, since_us) if text in entry.message]
+
+
+def complaints(node: Node, since_us: int = 0) -> list[str]:
+    """What it has logged as an error or worse, but for the memory that no container lets it lock."""
+    texts = [entry.message for entry in log(node, since_us)]
+    return [text for text in texts if _WORSE.search(text) and "Cannot lock ourselves into memory" not in text]
 
 
 def wait_until_said(node: Node, pattern: str, since_us: int = 0, timeout: float = 15) -> Entry:

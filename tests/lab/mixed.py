@@ -66,7 +66,7 @@ class Mixed:
         left = held(self.lab)
         assert not any(left.values()), left
 
-    def wait_until_true(self, owned_by: Owners, timeout: float = 20) -> None:
+    def wait_until_true(self, owned_by: Owners, timeout: float = 30) -> None:
         """Wait until that is who owns what, whatever the daemons say; raises LabError."""
         wanted = truth_of(owned_by)
         try:
@@ -74,10 +74,14 @@ class Mixed:
         except LabError:
             raise LabError(f"not so within {timeout:g} s: {held(self.lab)}\nwanted: {wanted}") from None
 
-    def settle(self, owned_by: Owners, *, alone: Node | None = None, timeout: float = 20) -> None:
-        """Wait until that is who owns what, as everybody says and as it is; `alone` = this daemon only.
+    def settle(
+        self, owned_by: Owners, *, alone: Node | None = None, legacy: bool = False, timeout: float = 30
+    ) -> None:
+        """Wait until that is who owns what, as everybody says and as it is.
 
-        Raises LabError with what each says when it is not so in time.
+        Only that node's daemon is asked if it is `alone`, and with auto_failback `legacy` only hbd, as
+        3.0.6 then always says that it holds nothing. Raises LabError with what each says when it is not
+        so in time.
         """
         wanted = {
             "truth": truth_of(owned_by),
@@ -85,8 +89,10 @@ class Mixed:
             "hbd": {"stable": True, **owned_by},
             "3.0.6": self.holding_of(self.real, owned_by),
         }
-        if alone is not None:
-            del wanted["hbd" if alone is self.real else "3.0.6"]
+        if alone is self.real:
+            del wanted["hbd"]
+        if alone is self.ours or legacy:
+            del wanted["3.0.6"]
 
         def seen() -> dict[str, object]:
             found: dict[str, object] = {}
@@ -150,10 +156,10 @@ def both_assignments(auto_failback: str = "on") -> Iterator[list[Mixed]]:
     """Two booted labs with both daemons: in one linuxha1 is for heartbeat 3.0.6, in the other linuxha2."""
     layers = classic.layers(CHECKOUT)
     name = os.environ.get("HBD_LAB_NAME", "lab")
-    with Lab(layers=layers, name=name) as first, Lab(layers=layers, name=f"{name[:15]}2") as second:
+    with Lab(layers=layers, name=name) as first, Lab(layers=layers, name=f"{name[:15]}b") as second:
         for lab in (first, second):
             configure(lab, auto_failback)
-            lab.boot()
+        _together([first.boot, second.boot])
         yield [Mixed(first, first[ONE], first[TWO]), Mixed(second, second[TWO], second[ONE])]
 
 
