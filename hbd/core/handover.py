@@ -319,10 +319,11 @@ class Handover:
             return
         match kind:
             case protocol.STARTING:
+                # Unlike 3.0.6 we do not take it for unstable now: if it was stable before it was active, it
+                # has no reason to say so again.
                 self._peer_starts = True
                 if self.phase is Phase.STARTING:
                     self.phase = Phase.BOTH_STARTING
-                self.peer_stable = False
                 self._expect_a_word()
                 self._report()
             case protocol.RESOURCE if self._is_newer(message):

@@ -155,7 +155,12 @@ def test_starting_is_always_answered_with_what_we_hold() -> None:
     talk = stable()
     talk.hears(protocol.starting())
     assert talk.said() == ["resource local 1"]
-    assert not talk.machine.peer_stable
+
+
+def test_a_heartbeat_that_was_stable_before_it_was_active_need_not_say_so_again() -> None:
+    talk = stable()
+    talk.hears(protocol.starting())
+    assert talk.machine.peer_stable
 
 
 def test_after_its_death_or_goodbye_everything_is_ours() -> None:
