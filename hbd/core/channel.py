@@ -64,8 +64,8 @@ class Channel:
     def __init__(self, config: Config, name: str, uuid: bytes, generation: int, rng: Random) -> None:
         self.keys: Keys = config.keys
         self.seq = 0
-        self._status_seq = 0
-        """The number of our newest heartbeat."""
+        self._lined_seq = 0
+        """The number of our newest heartbeat that has its form for lines."""
         self.generation = generation
         self.load = "n/a"
         self.signing_number: int | None = None
@@ -122,8 +122,6 @@ class Channel:
         message = Message.of(*pairs)
         if numbered:
             self._history.record(self.seq, message)
-        if kind == protocol.STATUS:
-            self._status_seq = self.seq
         return self._encode(message)
 
     def _encode(self, message: Message) -> bytes:
@@ -139,12 +137,15 @@ class Channel:
         line = wire.encode(
             message, self.keys, framing=wire.Framing.CLASSIC, signing_number=self.signing_number
         )
-        newest = message.text(f.T) == protocol.STATUS and message.hex(f.SEQ) == self._status_seq
+        seq = message.hex(f.SEQ) or 0
+        newest = message.text(f.T) == protocol.STATUS and seq > self._lined_seq
+        if newest:
+            self._lined_seq = seq  # What has no higher number is sent again, for somebody who lost it.
         return Transmit(transmit.payload, line, newest)
 
     def restart(self, generation: int) -> None:
         """Begin a new generation in place: numbers start again, nothing said before can be asked for."""
-        self.generation, self.seq = generation, 0
+        self.generation, self.seq, self._lined_seq = generation, 0, 0
         self._history = History(self._history.max_rexmit_delay_ms)
 
     # ------------------------------------------------------------ in

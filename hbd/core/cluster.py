@@ -86,6 +86,8 @@ class Cluster:
         self._open: dict[MediumSpec, bool] = {}
         self._reopen_ms: dict[MediumSpec, int] = {}
         self._failures: dict[MediumSpec, str] = {}
+        self._reachable = False
+        """A medium has worked. Before that, silence says nothing about the others: nobody is declared dead."""
         self._farewell_ms: int | None = None
         self._farewell_at: tuple[int, int] = (0, 0)
         self._digest_differs = False
@@ -108,7 +110,7 @@ class Cluster:
             self._last_ms = now.ms
             return self._desk.close()
         if self._started:
-            for fact in self._membership.expire():
+            for fact in self._membership.expire() if self._reachable else ():
                 self._take_fact(fact)
             self._notice_deaf_peer()
             self._proceed()
@@ -155,7 +157,8 @@ class Cluster:
             times.append(self._farewell_ms + FAREWELL_MS)
         peer = self._membership.peer
         talk_ms = self._talk.deadline_ms() if peer is not None and peer.speaks_classic else None
-        for deadline_ms in (self._membership.deadline_ms(), self._custody.deadline_ms(), talk_ms):
+        peers_ms = self._membership.deadline_ms() if self._reachable else None
+        for deadline_ms in (peers_ms, self._custody.deadline_ms(), talk_ms):
             if deadline_ms is not None:
                 times.append(deadline_ms)
         # What is due now was looked at in this step, or comes up again in the next.
@@ -257,10 +260,12 @@ class Cluster:
             case LinkOpened(medium):
                 self._open[medium] = True
                 self._failures.pop(medium, None)
+                self._reach()
                 self._desk.log(Level.INFO, Kind.LINK_OPENED, _opened(medium), link=medium.link)
             case LinkFailed(medium, reason):
                 self._link_failed(medium, reason)
             case DatagramReceived(medium, payload):
+                self._reach()
                 for fact in self._membership.datagram(medium, payload):
                     self._take_fact(fact)
             case Tick(load):
@@ -288,6 +293,12 @@ class Cluster:
         self._say_status()
         self._membership.become("up")
 
+    def _reach(self) -> None:
+        """Only now can the others be heard: initdead counts from here."""
+        if not self._reachable:
+            self._reachable = True
+            self._membership.begin()
+
     def _link_failed(self, medium: MediumSpec, reason: str) -> None:
         if medium not in self._open:
             return
@@ -297,6 +308,10 @@ class Cluster:
             self._failures[medium] = reason
             text = f"{medium.link}: {reason}; trying again"
             self._desk.log(Level.ERROR, Kind.LINK_FAILED, text, link=medium.link)
+            if len(self._failures) == len(self._open):
+                text = "No working comm channels to write to."
+                text += "" if self._reachable else " Nothing is started before there is one."
+                self._desk.log(Level.CRIT, Kind.LINK_FAILED, text)
 
     def _reopen(self) -> None:
         for medium, due_ms in list(self._reopen_ms.items()):

@@ -206,11 +206,11 @@ class SerialMedium:
             self._ports.close(result)
             self._fail(why)
             return
+        # Nobody at the other end is no reason to take the line for missing: it may be the other node that is.
+        self._begin(result)
         if obstacle:
-            self._ports.park(result)
+            self._keep = True
             self._fail(OSError(errno.ETIMEDOUT, obstacle))
-        else:
-            self._begin(result)
 
     def _too_slow(self) -> None:
         self._timer = None
