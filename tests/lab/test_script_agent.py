@@ -284,6 +284,20 @@ def test_scripts_see_the_environment_and_leave_it_for_who_has_to_stop_them_later
     assert json.loads((scripts.link / ENVIRONMENT_FILE).read_text()) == scripts.environment
 
 
+def test_a_drop_in_is_for_the_units_of_all_scripts(scripts: Scripts) -> None:
+    drop_in = "/run/systemd/system/hbd-resource-.service.d/site.conf"
+    scripts.machine.node.write(drop_in, "[Service]\nEnvironment=SITE=here\n")
+    spy = scripts.script("spy", 'printf "$SITE" >/root/seen\n', "one")
+
+    async def test(agent: ScriptAgent) -> None:
+        await inside(scripts.machine, "daemon-reload")
+        assert await agent.start(spy) == OK
+
+    scripts.run(test)
+    scripts.machine.node.run(["rm", drop_in])
+    assert scripts.machine.node.read("/root/seen") == "here"
+
+
 # ---------------------------------------------------------------- under way
 
 
