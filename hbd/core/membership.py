@@ -101,6 +101,10 @@ class Membership:
         """Since when the peer's heartbeats come without a hole."""
         self._unhurried = dict.fromkeys(config.peers, False)
         """No `protocol` in its status: it answers no reqnodes, and needs no acks."""
+        self._untold: set[str] = set()
+        """Nodes that had no heartbeat of ours yet in their present life: nothing else is to come first. A
+        starting 3.0.6 node that hears an ack before a status finds us heard of and not active; it is up
+        at once then, and in legacy takes its groups without asking us."""
         self._asked_ms: int | None = None
         self._answered = False
         self._due_ms = 0
@@ -160,6 +164,7 @@ class Membership:
         self._sent_ms[self.channel.seq] = self._desk.now.ms
         if len(self._sent_ms) > 256:
             del self._sent_ms[next(iter(self._sent_ms))]
+        self._untold.clear()
         self.answer_due = False
 
     def silence_of_ours_ms(self, last_step_ms: int) -> int:
@@ -306,7 +311,9 @@ class Membership:
                 facts += self._other(peer, received)
         except (BadField, WireError) as bad:
             self._report_drop("bad field", received.node, str(bad))
-        ack = None if received.seq == 0 else self.channel.acknowledge(self._desk.now, received.node)
+        if received.seq == 0 or received.node in self._untold:
+            return facts
+        ack = self.channel.acknowledge(self._desk.now, received.node)
         if ack is not None:
             self._desk.emit(Transmit(ack))
         return facts
@@ -375,6 +382,7 @@ class Membership:
             self._desk.info(Kind.NODE_RESTARTED, f"Heartbeat restart on node {peer.name}", node=peer.name)
         self.channel.forget(peer.name, entirely=True)
         peer.restarted(received.generation)
+        self._untold.add(peer.name)
         self._asked_ms, self._answered = None, False
         self._desk.emit(StorePeers(self.channel.records()))
 
