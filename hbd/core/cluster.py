@@ -87,7 +87,7 @@ class Cluster:
         self._reopen_ms: dict[MediumSpec, int] = {}
         self._failures: dict[MediumSpec, str] = {}
         self._reachable = False
-        """A medium has worked. Before that, silence says nothing about the others: nobody is declared dead."""
+        """A medium has worked. Before that, silence says nothing of the others: nobody is declared dead."""
         self._farewell_ms: int | None = None
         self._farewell_at: tuple[int, int] = (0, 0)
         self._digest_differs = False

@@ -172,7 +172,26 @@ class SerialMedium:
                 self._write()
 
     def close(self) -> None:
-        """Close; nothing is posted afterwards."""
+        """Close; nothing is posted afterwards. What still waits may be a goodbye: the kernel sends it."""
+        if self._port is not None:
+            self._say_last_words(self._port)
+        self._end()
+
+    def _say_last_words(self, port: Port) -> None:
+        now_s = asyncio.get_running_loop().time()
+        try:
+            if port.obstacle():
+                port.forget_output()
+                return
+            words: bytes | None = self._rest or self.waiting.take(now_s)
+            while words and port.write(words) == len(words):
+                words = self.waiting.take(now_s)
+        except OSError:
+            pass  # Gone just now.
+
+    # ------------------------------------------------------------ opening and failing
+
+    def _end(self) -> None:
         self._post = None
         if self._timer is not None:
             self._timer.cancel()
@@ -185,8 +204,6 @@ class SerialMedium:
             self._ports.park(port)
         else:
             self._ports.close(port)
-
-    # ------------------------------------------------------------ opening and failing
 
     def _answer(self, result: Port | OSError) -> None:
         """What came of opening."""
@@ -227,8 +244,10 @@ class SerialMedium:
 
     def _fail(self, why: OSError) -> None:
         """Close, and tell the core once."""
-        post = self._post
-        self.close()
+        post, port = self._post, self._port
+        if port is not None and not self._keep:
+            port.forget_output()
+        self._end()
         if post is not None:
             post(LinkFailed(self.spec, why.strerror or str(why)))
 

@@ -85,7 +85,7 @@ class Port:
         _flush(self.fd, termios.TCIFLUSH)
 
     def forget_output(self) -> None:
-        """Drop what has not left: at the close, the kernel would wait for it."""
+        """Drop what has not left: at the close, the kernel would wait for it, half a minute if need be."""
         try:
             _flush(self.fd, termios.TCOFLUSH)
         except OSError:
@@ -99,6 +99,7 @@ class Port:
     def close(self) -> None:
         """May take long."""
         try:
+            fcntl.ioctl(self.fd, termios.TIOCNXCL)  # It would outlive us while anybody has the line open.
             self._serial.close()
         except OSError:
             pass  # Whatever it says, the descriptor is free.
@@ -142,7 +143,6 @@ class Ports:
     def close(self, port: Port) -> None:
         """Close it in a thread."""
         port.unlock()
-        port.forget_output()
         self._closing[port.spec.device] = _thread(port.close, f"close {port.spec.device}")
 
     def park(self, port: Port) -> None:

@@ -296,6 +296,21 @@ def test_a_slow_line_gets_one_message_at_a_time_and_the_newest_heartbeat(line: L
     asyncio.run(body())
 
 
+def test_what_waits_when_the_link_is_closed_in_order_still_leaves(line: Line, ports: Ports) -> None:
+    """A node that leaves closes as soon as its heartbeat is echoed, with its goodbye still behind that."""
+
+    async def body() -> None:
+        one = node(line, ports, 9600)
+        medium = await one.open()
+        goodbye = heartbeat(1), message(b"t=resource"), message(b"t=shutdone")
+        for each in goodbye:
+            medium.send(each)
+        medium.close()
+        assert frames(line.said()) == [each.line for each in goodbye]
+
+    asyncio.run(body())
+
+
 def test_a_line_that_is_hung_up_is_told_once_and_can_be_opened_again(ports: Ports) -> None:
     async def body() -> None:
         first = Line()

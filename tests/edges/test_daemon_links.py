@@ -1,0 +1,111 @@
+"""Two daemons with a crossover cable and a null modem between them: one pulled, the other, both."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hbd.media import ttylock
+from tests.edges.namespaces import pair
+from tests.edges.test_daemon import Node, machine, until
+from tests.lab.nullmodem import NullModem
+
+DEADTIME_S = 3
+HA_CF = (
+    f"keepalive 250ms\nwarntime 2\ndeadtime {DEADTIME_S}\ninitdead 6\n"
+    "baud 115200\nserial {device}\nrealtime off\n"
+)
+
+
+@dataclass
+class Pair:
+    alpha: Node
+    beta: Node
+    cable: NullModem
+
+    def pull_crossover(self) -> None:
+        self.beta.network.ip("link set eth0 down")
+
+    def mend_crossover(self) -> None:
+        self.beta.network.ip("link set eth0 up")
+
+    def dead(self) -> int:
+        """How often either has declared the other dead."""
+        return sum(node.log.count(": is dead") for node in (self.alpha, self.beta))
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Pair]:
+    with (
+        NullModem() as cable,
+        pair() as (one, two),
+        machine(tmp_path / "a", one, "alpha", "192.0.2.1") as alpha,
+        machine(tmp_path / "b", two, "beta", "192.0.2.2") as beta,
+    ):
+        for node, peer, device in zip((alpha, beta), ("192.0.2.2", "192.0.2.1"), cable.devices, strict=True):
+            node.configure(HA_CF.format(device=device), peer)
+            node.start()
+        yield Pair(alpha, beta, cable)
+        for device in cable.devices:  # Of daemons that are killed.
+            (ttylock.DIRECTORY / ttylock.name(device)).unlink(missing_ok=True)
+
+
+def test_the_crossover_then_the_serial_cable_then_both_are_pulled(nodes: Pair) -> None:
+    alpha, beta = nodes.alpha, nodes.beta
+    for node, peer, device in ((alpha, "beta", 0), (beta, "alpha", 1)):
+        tty = nodes.cable.devices[device]
+        node.waits_for(f"Starting serial heartbeat on tty {tty} (115200 baud)")
+        node.waits_for(f"Link {peer}:{tty} up.")
+        node.waits_for(f"Link {peer}:eth0 up.")
+    until(lambda: alpha.serves, "the address on its home node")
+
+    nodes.pull_crossover()
+    time.sleep(2.2 * DEADTIME_S)
+    assert nodes.dead() == 0
+    alpha.waits_for("Link beta:eth0 dead.")
+    nodes.mend_crossover()
+    until(lambda: alpha.log.count("Link beta:eth0 up.") == 2, "the crossover cable again", 10)
+
+    nodes.cable.unplug()
+    time.sleep(2.2 * DEADTIME_S)
+    assert nodes.dead() == 0
+    alpha.waits_for(f"Link beta:{nodes.cable.devices[0]} dead.")
+    assert alpha.serves
+    assert not beta.serves
+
+    nodes.pull_crossover()
+    for node, peer in ((alpha, "beta"), (beta, "alpha")):
+        node.waits_for(f"node {peer}: is dead", 3 * DEADTIME_S)
+    time.sleep(DEADTIME_S)
+
+    nodes.cable.plug()
+    nodes.mend_crossover()
+    until(lambda: alpha.serves != beta.serves, "one owner again", 10)
+    for node in (alpha, beta):
+        node.waits_for("returning after partition.")
+        assert not re.search("Traceback|because of a bug", node.log)
+
+
+def test_a_pair_with_nothing_but_a_serial_line_hands_over_and_takes_over(nodes: Pair) -> None:
+    alpha, beta = nodes.alpha, nodes.beta
+    until(lambda: alpha.serves, "the address on its home node")
+    nodes.pull_crossover()
+    nodes.beta.network.ip("link set eth0 up")
+    for node in (alpha, beta):  # The network is well, and carries no heartbeats any more.
+        ha_cf = node.home / "etc/ha.cf"
+        ha_cf.write_text(re.sub("ucast.*\n", "", ha_cf.read_text()))
+        assert node.process is not None
+        node.process.send_signal(1)
+        node.waits_for("Configuration reloaded: link eth0 removed")
+    assert alpha.process is not None
+    alpha.process.terminate()
+    until(lambda: beta.serves and not alpha.serves, "the address at the peer, without waiting", 2)
+    beta.waits_for("Received shutdown notice from 'alpha'.")
+    assert alpha.process.wait(10) == 0
+    alpha.start()
+    until(lambda: alpha.serves and not beta.serves, "the address back home")
+    alpha.end()
+    until(lambda: beta.serves, "the address at the peer, after its death", 3 * DEADTIME_S)
