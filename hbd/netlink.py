@@ -50,6 +50,8 @@ BATCH = 64
 ANSWER_S = 5.0
 """The kernel answers at once, or when somebody's long change of its tables is done. An answer that got
 lost must not hold up the next release for ever."""
+BUSY_S = 0.02
+"""Pause before a table is asked for again while the socket still has a cancelled question's answer."""
 REOPEN_S = 0.2
 """Pause before the listening socket is opened again after it broke."""
 
@@ -167,6 +169,7 @@ class Netlink:
 
     def __init__(self) -> None:
         self._ask: Any = None
+        self._dumping = asyncio.Lock()
         self._listeners: list[Listener] = []
         self._places: dict[tuple[str, int, int], Address] = {}
         self._monitor: asyncio.Task[None] | None = None
@@ -320,17 +323,22 @@ class Netlink:
     # ------------------------------------------------------------ requests
 
     async def _dump(self, message: DumpMessage, kind: int) -> list[DumpMessage]:
-        for _ in range(5):
-            try:
-                async with asyncio.timeout(ANSWER_S):
-                    answer = await self._ask.nlm_request(message, kind, NLM_F_REQUEST | NLM_F_DUMP)
-                    found = [entry async for entry in answer]
-            except NetlinkError as refused:
-                raise EdgeError(f"Netlink: {refused}") from refused
-            except OSError as broken:
-                raise self._broken(broken) from broken
-            if not any(entry["header"]["flags"] & NLM_F_DUMP_INTR for entry in found):
-                return found
+        """All entries of a table. One question at a time: the kernel refuses a socket's second (EBUSY)."""
+        async with self._dumping:
+            for _ in range(5):
+                try:
+                    async with asyncio.timeout(ANSWER_S):
+                        answer = await self._ask.nlm_request(message, kind, NLM_F_REQUEST | NLM_F_DUMP)
+                        found = [entry async for entry in answer]
+                except NetlinkError as refused:
+                    if abs(int(refused.code)) != errno.EBUSY:
+                        raise EdgeError(f"Netlink: {refused}") from refused
+                    await asyncio.sleep(BUSY_S)  # The rest of an answer that nobody waits for any more.
+                    continue
+                except OSError as broken:
+                    raise self._broken(broken) from broken
+                if not any(entry["header"]["flags"] & NLM_F_DUMP_INTR for entry in found):
+                    return found
         raise EdgeError("The kernel's tables of addresses and routes change too fast to be read")
 
     async def _change(self, requests: Iterable[tuple[DumpMessage, int, int]]) -> list[int]:

@@ -192,6 +192,23 @@ def test_after_lost_notices_the_difference_is_told(
     asyncio.run(body())
 
 
+def test_questions_asked_at_the_same_time_are_all_answered(node: Namespace) -> None:
+    # The kernel refuses a socket's second question while the answer to the first is not read to its end.
+    for number in range(40):
+        node.ip(f"link add dummy{number} type veth peer name peer{number}")
+
+    async def body() -> None:
+        async with netlink() as kernel:
+            links, addresses, again, routes = await asyncio.gather(
+                kernel.links(), kernel.addresses(4), kernel.links(), kernel.routes(4)
+            )
+            assert len(links) == len(again) == 83
+            assert "192.168.85.1" in [address.ip for address in addresses]
+            assert ip_network("192.168.85.0/24") in [route.network for route in routes]
+
+    asyncio.run(body())
+
+
 def test_a_cancelled_question_leaves_the_next_its_own_answer(node: Namespace) -> None:
     async def body() -> None:
         async with netlink() as kernel:
