@@ -624,7 +624,10 @@ class Handover:
         if self._legacy:
             # It has its own groups (and asks for none that it found running), and gives ours up when asked.
             ours = [group.key for group in self._config.groups if group.home == self._me]
-            self._requested = {} if self._peer_starts and not self._buried_us else dict.fromkeys(ours)
+            if self._peer_starts and not self._buried_us:
+                # It found nothing of ours running; what we have not got back ourselves is still asked for.
+                ours = [key for key in ours if key not in self._granted]
+            self._requested = dict.fromkeys(ours)
             self._buried_us = False
             self._request()
         for group in self._config.groups:

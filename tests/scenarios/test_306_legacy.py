@@ -184,3 +184,19 @@ def test_in_legacy_a_quickly_restarted_daemon_is_stable_again() -> None:
     pair.run(1000)
     assert pair.jobs(pair.alpha, again_ms) == []
     assert pair.view(pair.alpha).state is ClusterState.STABLE
+
+
+def test_in_legacy_a_node_that_was_away_goes_on_asking_when_the_other_restarts_before_it_answered() -> None:
+    pair, beta = legacy_at_home()
+    pair.alpha.freeze()
+    pair.run(1850)
+    pair.alpha.thaw()
+    pair.run(300)
+    beta.restarts()
+    beta.lives(st="active")
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(4000)  # until it is settled who had what at the restart
+    later_ms = pair.now_ms
+    pair.until(lambda: f"ip-request {SHOP_NAME}" in beta.heard_since(later_ms), 6000)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.until(lambda: "10.0.0.1" in pair.alpha.running, 200)
