@@ -177,6 +177,11 @@ class ScriptResource:
         return "::".join((self.path.rpartition("/")[2], *self.args))
 
     @property
+    def command(self) -> str:
+        """How it is called, but for the verb; as 3.0.6 logs it."""
+        return " ".join((self.path, *self.args))
+
+    @property
     def unit(self) -> str:
         """The transient unit of its start, with whatever that left running."""
         return self.unit_for(scriptunits.START)

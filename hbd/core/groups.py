@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from hbd.config.model import AddressResource, GroupSpec, Limits, ResourceSpec
+from hbd.config.model import AddressResource, GroupSpec, Limits, ResourceSpec, ScriptResource
 from hbd.core.effects import (
     AbandonJob,
     Action,
@@ -72,6 +72,11 @@ class Member:
     state: MemberState = MemberState.STOPPED
     last_error: str = ""
     watched: bool = False
+
+    @property
+    def command(self) -> str:
+        """What is run, in the log: a script as 3.0.6 writes it, else the resource's name."""
+        return self.spec.command if isinstance(self.spec, ScriptResource) else self.spec.name
 
     @property
     def is_address(self) -> bool:
@@ -380,7 +385,7 @@ class Group:
             if not clear:
                 return [], []
             effects = self._start_job(member, StartResource(member.spec), self._limits.start_ms)
-            text = f"Running {member.spec.name} start"
+            text = f"Running {member.command} start"
             return [self._log(Level.INFO, Kind.RESOURCE_START, text, member), *effects], []
         self.phase, self.gained = Phase.STARTED, False
         return self._watch_members(), [GroupStarted()]
@@ -396,7 +401,7 @@ class Group:
             return []
         self._retry_ms = None
         effects: list[Effect] = [
-            self._log(Level.INFO, Kind.RESOURCE_STOP, f"Running {member.spec.name} stop", member)
+            self._log(Level.INFO, Kind.RESOURCE_STOP, f"Running {member.command} stop", member)
         ]
         if member.watched:
             member.watched = False

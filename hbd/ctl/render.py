@@ -110,7 +110,8 @@ def _group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
     for group in groups:
         rows.append((group.name, group.state, group.owner or "-", group.preferred_node))
         for one in group.resources:
-            rows.append((f"  {one.name}", one.state, one.unit or one.kind, one.last_error))
+            what = one.unit if one.kind == "unit" else one.kind
+            rows.append((f"  {one.name}", one.state, what, one.last_error))
     return rows
 
 

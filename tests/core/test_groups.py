@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from hbd.config.model import AddressResource, GroupSpec, Limits, UnitResource
+from hbd.config.model import AddressResource, GroupSpec, Limits, ScriptResource, UnitResource
 from hbd.core.effects import (
     AbandonJob,
     Effect,
@@ -467,3 +467,21 @@ def test_the_record_tells_what_was_being_done() -> None:
     driven.take(driven.group.release("handed over"))
     assert driven.group.held is not None
     assert driven.group.held.direction is Direction.STOPPING
+
+
+def test_a_script_is_logged_as_3_0_6_calls_it() -> None:
+    disk = ScriptResource("datadisk::drbd0", "/etc/ha.d/resource.d/datadisk", ("drbd0",))
+    driven = Driven(GroupSpec(disk.name, "alpha", (disk,)))
+    driven.group.claim(1, failback=True, pinned=False, reason="this is its home node")
+    driven.take(driven.group.begin())
+    driven.advance()
+    driven.ends()
+    driven.take(driven.group.release("an operator wants it elsewhere"))
+    driven.advance()
+    assert driven.new() == ["start datadisk::drbd0 1000", "stop datadisk::drbd0 2000"]
+    assert driven.logged == [
+        "Acquiring resource group: alpha datadisk::drbd0",
+        "Running /etc/ha.d/resource.d/datadisk drbd0 start",
+        "Releasing resource group: alpha datadisk::drbd0",
+        "Running /etc/ha.d/resource.d/datadisk drbd0 stop",
+    ]

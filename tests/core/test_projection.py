@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hbd.bus import contract, methods, names
 from hbd.bus.projection import Objects, Value, difference, objects
 from hbd.bus.tree import CallError, Tree
-from hbd.config.model import AddressResource, AutoFailback, UnitResource
+from hbd.config.model import AddressResource, AutoFailback, ScriptResource, UnitResource
 from hbd.core.views import (
     ClusterState,
     ClusterView,
@@ -253,3 +253,16 @@ def test_the_manual_page_names_every_method_signal_and_property() -> None:
             words = [f".SS {name.rpartition('.')[2]}", *interface.methods, *interface.signals]
             words += [f'{held} " {signature}' for held, signature in interface.properties.items()]
             assert [word for word in words if word not in page] == [], name
+
+
+def test_a_script_has_the_transient_unit_of_its_start() -> None:
+    spec = ScriptResource("datadisk::drbd0", "/etc/ha.d/resource.d/datadisk", ("drbd0",))
+    (group,) = VIEW.groups
+    script = ResourceView(spec, "script", group.name, 1, GroupState.STARTED, "")
+    found = shown(replace(VIEW, groups=(replace(group, resources=(ADDRESS, script)),)))
+    (resource,) = [
+        interfaces[names.RESOURCE] for interfaces in found.values()
+        if interfaces.get(names.RESOURCE, {}).get("Name") == ("s", "datadisk::drbd0")
+    ]  # fmt: skip
+    assert resource["Kind"] == ("s", "script")
+    assert resource["Unit"] == ("s", "hbd-resource-datadisk::drbd0@start.service")

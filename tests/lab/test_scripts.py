@@ -133,8 +133,8 @@ def test_scripts_are_started_in_order_skipped_where_they_run_and_stopped_in_reve
         assert up(one) == []
         assert calls(two) == STARTS
         # the first only after the last stop.
-        stopped = one.wait_for_journal("Running datadisk::drbd0 stop", since_us=since_us)
-        started = two.wait_for_journal("Running datadisk::drbd0 start", since_us=since_us)
+        stopped = one.wait_for_journal("Running /etc/ha.d/resource.d/datadisk drbd0 stop", since_us=since_us)
+        started = two.wait_for_journal("Running /etc/ha.d/resource.d/datadisk drbd0 start", since_us=since_us)
         assert stopped.monotonic_us < started.monotonic_us
         assert one.run("systemctl list-units --plain --no-legend 'hbd-resource-*'").stdout == ""
 
@@ -151,7 +151,7 @@ def test_a_stop_that_fails_is_tried_eleven_times_then_the_group_is_blocked_and_n
         one.wait_for_journal("is blocked: mirror did not stop", timeout=40)
         # Then it was tried eleven times, a second apart, and nothing to the left was touched.
         assert calls(one)[len(STARTS) :] == ["mirror stop"] * 11
-        tries = said(one, "Running mirror stop")
+        tries = said(one, "Running /etc/ha.d/resource.d/mirror stop")
         gaps_s = [(b.monotonic_us - a.monotonic_us) / 1e6 for a, b in itertools.pairwise(tries)]
         assert all(0.9 < gap_s < 3 for gap_s in gaps_s)
         assert len(said(one, "Retrying failed stop operation [mirror]")) == 10
