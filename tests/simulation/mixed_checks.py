@@ -76,6 +76,7 @@ class Claims:
         self.giver = ""
         """Who said `me` last."""
         self._at = (0, 0)
+        self._seen: set[tuple[int, int]] = set()
 
     def take(self, payload: bytes) -> Message | None:
         """Take in a datagram; the message, if it is a new one of the conversation."""
@@ -86,11 +87,14 @@ class Claims:
         except BadDatagram:
             return None
         at = (message.hex(f.HG) or 0, message.hex(f.SEQ) or 0)
-        if at <= self._at:
-            return None  # Sent again, or overtaken.
+        if at in self._seen or at[0] < self._at[0]:
+            return None
+        self._seen.add(at)
         if at[0] > self._at[0]:
-            self.sets = NONE
-        self._at = at
+            self.sets, self.giver = NONE, ""
+        if message.text(f.T) == protocol.RESOURCE and at <= self._at:
+            return None  # Overtaken; a step of the handshake is one whenever it comes.
+        self._at = max(at, self._at)
         self._apply(message)
         return message
 
@@ -111,8 +115,6 @@ class Claims:
                 self.sets -= sets
             case _:
                 pass
-
-
 
 
 # ---------------------------------------------------------------- safety
