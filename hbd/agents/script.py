@@ -36,6 +36,9 @@ START, STOP, STATUS = "start", "stop", "status"
 ENVIRONMENT_FILE = "script-environment"
 """In the run directory: a JSON object, for `hbd.orphan`."""
 
+MOST_CHARACTERS = 1 << 20
+"""Of what `status` prints; the rest is not looked at."""
+
 _STOPPED = re.compile(r"[Nn][Oo][Tt] .*[Rr]unning", re.DOTALL)
 _RUNNING = re.compile(r"[Rr]unning|OK")
 
@@ -132,7 +135,8 @@ class ScriptAgent:
         output = self._directory / unit.removesuffix(".service")
         ended = await self._runs.run(self._order(resource, STATUS, output))
         try:
-            text = output.read_text(errors="replace")
+            with output.open(errors="replace") as file:
+                text = file.read(MOST_CHARACTERS)
             output.unlink()
         except OSError:
             return Condition.UNKNOWN

@@ -87,7 +87,6 @@ class Order:
                 "StandardOutputFileToTruncate": Variant("s", str(self.output)),
                 "StandardError": Variant("s", "journal"),
                 "LogLevelMax": Variant("i", _NOTICE),
-                "LimitFSIZE": Variant("t", 1 << 20),
                 "SuccessExitStatus": Variant("(aiai)", [counted, []]),
             }
         return found

@@ -135,6 +135,19 @@ def test_the_exit_status_of_status_counts_for_nothing(scripts: Scripts) -> None:
     assert scripts.units() == []
 
 
+def test_a_status_may_print_much_and_write_to_long_files(scripts: Scripts) -> None:
+    talks = "echo running; yes 'and so on' | head -c 3000000; truncate -s 9M /root/log; echo x >>/root/log"
+
+    async def test(agent: ScriptAgent) -> None:
+        assert await agent.probe(scripts.teller("talks", f"{talks} && echo written >>/root/calls")) is (
+            Condition.RUNNING
+        )
+
+    scripts.run(test)
+    assert scripts.calls("status") == ["written"]
+    scripts.machine.node.run("rm /root/log")
+
+
 def test_a_script_that_cannot_be_executed_or_hangs_is_neither_running_nor_stopped(scripts: Scripts) -> None:
     scripts.limits = Limits(probe_ms=500)
     gone = ScriptResource("gone", "/etc/ha.d/resource.d/gone")
