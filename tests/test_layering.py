@@ -44,7 +44,12 @@ IMPURE = {
 
 OUTSIDE = ("open", "print", "input")
 
-ONE_IMPORTER = {"pyroute2": "netlink.py", "dbus_next": "dbusio.py", "cryptography": "core/auth.py"}
+ONE_IMPORTER = {
+    "pyroute2": "netlink.py",
+    "dbus_next": "dbusio.py",
+    "cryptography": "core/auth.py",
+    "serial": "media/tty.py",
+}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

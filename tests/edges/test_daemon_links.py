@@ -109,3 +109,30 @@ def test_a_pair_with_nothing_but_a_serial_line_hands_over_and_takes_over(nodes: 
     until(lambda: alpha.serves and not beta.serves, "the address back home")
     alpha.end()
     until(lambda: beta.serves, "the address at the peer, after its death", 3 * DEADTIME_S)
+
+
+def test_a_pair_without_ipv4_talks_by_multicast_and_serves_an_ipv6_address(tmp_path: Path) -> None:
+    service = "fd00::3"
+    ha_cf = "keepalive 250ms\ndeadtime 3\ninitdead 6\nrealtime off\nmcast6 eth0 ff02::694 694 1 0\n"
+    with (
+        pair() as (one, two),
+        machine(tmp_path / "a", one, "alpha", "fd00::1") as alpha,
+        machine(tmp_path / "b", two, "beta", "fd00::2") as beta,
+    ):
+
+        def serving(node: Node) -> bool:
+            return f" {service}/" in node.network.ip("-6 addr show dev eth0")
+
+        for node in (alpha, beta):
+            node.configure(ha_cf, "none")
+            ha_cf_file = node.home / "etc/ha.cf"
+            ha_cf_file.write_text(re.sub("ucast.*\n", "", ha_cf_file.read_text()))
+            (node.home / "etc/haresources").write_text(f"alpha {service}\n")
+            node.start()
+        alpha.waits_for("UDPv6 multicast heartbeat started for group ff02::694 port 694 interface eth0")
+        for node, peer in ((alpha, "beta"), (beta, "alpha")):
+            node.waits_for(f"Link {peer}:eth0 up.")
+        until(lambda: serving(alpha), "the address on its home node")
+        assert not serving(beta)
+        alpha.end()
+        until(lambda: serving(beta), "the address at the peer", 9)

@@ -43,6 +43,8 @@ class Node:
         self._network = network
         self._lowers = lowers
         self._binds = binds
+        self.devices: dict[str, str] = {}
+        """Device nodes of the computer that the machine has from its next boot on, by their path inside."""
         self._cgroup = Cgroup(f"hbd-lab.{lab}/{name}")
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._notices: socket.socket | None = None
@@ -287,6 +289,7 @@ class Node:
             "--timezone=off",
             "--link-journal=no",
             *(f"--bind-ro={directory}:{point}" for point, directory in self._binds.items()),
+            *(f"--bind={outside}:{inside}" for inside, outside in self.devices.items()),
         ]
 
     def _switched_off(self) -> None:

@@ -1,9 +1,11 @@
 """A null modem cable: two pseudo terminals and a relay between them, which can be pulled out.
 
 A pseudo terminal has no modem lines and no speed. While nobody has an end open, what is sent there is lost,
-as on a real line; else a machine would read a backlog of old heartbeats after its boot.
+as on a real line; else a machine would read a backlog of old heartbeats after its boot. And a real line
+forgets with the last close that it was exclusive (TIOCEXCL) and raw; here the relay has to see to it.
 """
 
+import fcntl
 import os
 import select
 import termios
@@ -20,9 +22,11 @@ class NullModem:
         self.plugged = True
         self._masters: list[int] = []
         self.devices: list[str] = []
+        self._used: set[int] = set()
+        """Ends that somebody has written to since they were last made fresh."""
         for _ in range(2):
             master, slave = os.openpty()
-            tty.setraw(slave)  # A fresh one echoes.
+            refresh(slave)
             os.set_blocking(master, False)
             self._masters.append(master)
             self.devices.append(os.ttyname(slave))
@@ -65,14 +69,36 @@ class NullModem:
                     self._pass_on(fd, other[fd])
 
     def _pass_on(self, source: int, sink: int) -> None:
-        try:
-            while raw := os.read(source, 4096):
-                if self.plugged and is_open(sink):
-                    os.write(sink, raw)
-                else:
-                    termios.tcflush(sink, termios.TCIOFLUSH)
-        except OSError:
-            pass  # All read, or hung up, or the other end reads nothing: a line loses it then.
+        while True:
+            try:
+                raw = os.read(source, 4096)
+            except BlockingIOError:
+                return
+            except OSError:  # Nobody has it open any more.
+                self._leave_fresh(source)
+                return
+            self._used.add(source)
+            if not self.plugged or not is_open(sink):
+                termios.tcflush(sink, termios.TCIOFLUSH)
+                continue
+            try:
+                os.write(sink, raw)
+            except OSError:
+                pass  # The other end reads nothing, or is gone just now: a line loses it.
+
+    def _leave_fresh(self, master: int) -> None:
+        """Once after each use: to open and close it here is itself an event on it."""
+        if master in self._used:
+            self._used.discard(master)
+            slave = os.open(self.devices[self._masters.index(master)], os.O_RDWR | os.O_NOCTTY)
+            refresh(slave)
+            os.close(slave)
+
+
+def refresh(slave: int) -> None:
+    """Raw, since a fresh pseudo terminal echoes; and for everybody."""
+    tty.setraw(slave)
+    fcntl.ioctl(slave, termios.TIOCNXCL)
 
 
 def is_open(master: int) -> bool:
