@@ -25,7 +25,7 @@ from hbd.config.model import Serial
 from hbd.core.effects import Transmit
 from hbd.core.events import DatagramReceived, LinkFailed, LinkOpened
 from hbd.media.base import Post
-from hbd.media.tty import NOT_LEAVING, Port, Ports
+from hbd.media.tty import NOT_LEAVING, Opened, Port, Ports
 
 OPEN_LIMIT_S = 5.0
 """An attempt to open a port that takes longer is reported; what comes of it later is closed again."""
@@ -146,23 +146,9 @@ class SerialMedium:
     def open(self, post: Post) -> None:
         """Begin; post LinkOpened once the port is open and somebody there, or LinkFailed. Raises OSError."""
         assert self._post is None, "opened twice"
-        parked = self._ports.parked(self.spec)
-        if parked is None:
-            self._ports.open(self.spec, self._answer)
-            self._timer = asyncio.get_running_loop().call_later(OPEN_LIMIT_S, self._too_slow)
-            self._post = post
-            return
-        try:
-            obstacle = parked.obstacle()
-            parked.forget_input()
-        except OSError:
-            self._ports.close(parked)
-            raise
-        if obstacle:
-            self._ports.park(parked)
-            raise OSError(errno.ETIMEDOUT, obstacle)
+        self._ports.open(self.spec, self._answer)
+        self._timer = asyncio.get_running_loop().call_later(OPEN_LIMIT_S, self._too_slow)
         self._post = post
-        self._begin(parked)
 
     def send(self, message: Transmit) -> None:
         """Send it as soon as the line is free, or lose it. The line being gone is posted once."""
@@ -179,10 +165,10 @@ class SerialMedium:
 
     def _say_last_words(self, port: Port) -> None:
         now_s = asyncio.get_running_loop().time()
+        if self._timer is not None and now_s - self._moved_s > BLOCKED_S / 2:
+            port.forget_output()
+            return
         try:
-            if port.obstacle():
-                port.forget_output()
-                return
             words: bytes | None = self._rest or self.waiting.take(now_s)
             while words and port.write(words) == len(words):
                 words = self.waiting.take(now_s)
@@ -205,11 +191,11 @@ class SerialMedium:
         else:
             self._ports.close(port)
 
-    def _answer(self, result: Port | OSError) -> None:
+    def _answer(self, result: Opened | OSError) -> None:
         """What came of opening."""
         if self._post is None:
-            if isinstance(result, Port):
-                self._ports.close(result)
+            if isinstance(result, Opened):
+                self._ports.close(result.port)
             return
         assert self._timer is not None
         self._timer.cancel()
@@ -217,17 +203,15 @@ class SerialMedium:
         if isinstance(result, OSError):
             self._fail(result)
             return
-        try:
-            obstacle = result.obstacle()
-        except OSError as why:
-            self._ports.close(result)
-            self._fail(why)
+        if result.obstacle and not result.fresh:
+            self._ports.park(result.port)
+            self._fail(OSError(errno.ETIMEDOUT, result.obstacle))
             return
-        # Nobody at the other end is no reason to take the line for missing: it may be the other node that is.
-        self._begin(result)
-        if obstacle:
+        self._begin(result.port)
+        if result.obstacle:
+            # Said only now: the line is not what is missing, it may be the other node that is.
             self._keep = True
-            self._fail(OSError(errno.ETIMEDOUT, obstacle))
+            self._fail(OSError(errno.ETIMEDOUT, result.obstacle))
 
     def _too_slow(self) -> None:
         self._timer = None
@@ -308,9 +292,8 @@ class SerialMedium:
             if left < self._left:
                 self._moved_s, self._left = now_s, left
             elif now_s - self._moved_s >= BLOCKED_S:
-                obstacle = port.obstacle()
-                self._keep = bool(obstacle)
-                raise OSError(errno.ETIMEDOUT, obstacle or NOT_LEAVING)
+                self._keep = True
+                raise OSError(errno.ETIMEDOUT, NOT_LEAVING)
         except OSError as why:
             self._fail(why)
             return

@@ -18,6 +18,7 @@ import stat
 import termios
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import serial
@@ -70,7 +71,10 @@ class Port:
         return count
 
     def obstacle(self) -> str:
-        """Why nothing can be sent now; empty if nothing is known to be in the way. Raises OSError."""
+        """Why nothing can be sent now; empty if nothing is known to be in the way. Raises OSError.
+
+        Some adapters ask the device, and wait for its answer.
+        """
         if self.has_modem_lines:
             return "" if self._serial.cts else "nobody is ready at the other end, or bad cable (CTS is off)"
         poll = select.poll()
@@ -105,8 +109,19 @@ class Port:
             pass  # Whatever it says, the descriptor is free.
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an attempt to open a port came to, if not to an OSError."""
+
+    port: Port
+    obstacle: str
+    """As `Port.obstacle` saw it."""
+    fresh: bool
+    """Opened now; else it was parked."""
+
+
 class Ports:
-    """The serial ports of one daemon."""
+    """The serial ports of one daemon. Whatever may ask the device something is done in threads."""
 
     def __init__(self, locks: Path = ttylock.DIRECTORY) -> None:
         self._locks = locks
@@ -114,29 +129,25 @@ class Ports:
         self._closing: dict[str, threading.Thread] = {}
         self._parked: dict[Serial, tuple[Port, asyncio.TimerHandle]] = {}
 
-    def open(self, spec: Serial, answer: Callable[[Port | OSError], None]) -> None:
-        """Open it in a thread; `answer` is called by the loop. Raises OSError at once where that is known."""
+    def open(self, spec: Serial, answer: Callable[[Opened | OSError], None]) -> None:
+        """Open it, or look at the parked one; `answer` is called by the loop. May raise OSError at once."""
         mode = os.stat(spec.device).st_mode
         if not stat.S_ISCHR(mode):
             raise OSError(errno.ENOTTY, "it is no serial device")
         before, closing = self._opening.get(spec.device), self._closing.get(spec.device)
         if before is not None and before.is_alive():
             raise OSError(errno.EBUSY, "the last attempt to open it has not ended")
-        loop, locks = asyncio.get_running_loop(), self._locks
+        loop, parked = asyncio.get_running_loop(), self._unpark(spec)
 
         def work() -> None:
             if closing is not None:
                 closing.join()
-            result: Port | OSError
-            try:
-                result = Port(spec, locks)
-            except OSError as why:
-                result = why
+            result = _look_at(parked) if parked is not None else _open_fresh(spec, self._locks)
             try:
                 loop.call_soon_threadsafe(answer, result)
             except RuntimeError:  # The loop has ended: nobody waits for it.
-                if isinstance(result, Port):
-                    result.unlock()
+                if isinstance(result, Opened):
+                    result.port.unlock()
 
         self._opening[spec.device] = _thread(work, f"open {spec.device}")
 
@@ -152,8 +163,7 @@ class Ports:
         loop = asyncio.get_running_loop()
         self._parked[port.spec] = port, loop.call_later(PARKED_S, self._give_up, port.spec)
 
-    def parked(self, spec: Serial) -> Port | None:
-        """The port that was parked, taken out."""
+    def _unpark(self, spec: Serial) -> Port | None:
         found = self._parked.pop(spec, None)
         if found is None:
             return None
@@ -162,9 +172,31 @@ class Ports:
         return port
 
     def _give_up(self, spec: Serial) -> None:
-        port = self.parked(spec)
+        port = self._unpark(spec)
         if port is not None:
             self.close(port)
+
+
+def _open_fresh(spec: Serial, locks: Path) -> Opened | OSError:
+    try:
+        port = Port(spec, locks)
+    except OSError as why:
+        return why
+    found = _look_at(port)
+    return Opened(port, found.obstacle, True) if isinstance(found, Opened) else found
+
+
+def _look_at(port: Port) -> Opened | OSError:
+    """A port that is gone is closed."""
+    try:
+        obstacle = port.obstacle()
+        if not obstacle:
+            port.forget_input()
+    except OSError as why:
+        port.unlock()
+        port.close()
+        return why
+    return Opened(port, obstacle, False)
 
 
 def _opened(spec: Serial) -> serial.Serial:
