@@ -143,7 +143,7 @@ async def serving(address: str, asker: Asker, view: ClusterView = VIEW) -> Async
             await running
 
 
-async def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
     async with asyncio.timeout(limit_s):
         while not condition():  # noqa: ASYNC110 — the conditions are the service's own, not ours to signal
             await asyncio.sleep(0.01)
@@ -734,7 +734,7 @@ def test_hbctl_events_prints_a_line_for_each_signal(bus: PrivateBus) -> None:
         dead = replace(VIEW.nodes[1], status=NodeStatus.DEAD)
         views = [replace(VIEW, nodes=(VIEW.nodes[0], dead)), VIEW]
         line = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             reading = asyncio.ensure_future(process.stdout.readline())
             while not reading.done():  # It has no way to say that it follows now.
                 service.publish(views[0])
