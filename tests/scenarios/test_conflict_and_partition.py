@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hbd.config.model import AutoFailback
-from tests.scenarios.pair import SHOP_KEY, Pair, all_on, at_home
+from hbd.core.events import Reload
+from tests.scenarios.pair import GROUPS, SHOP_KEY, Pair, all_on, at_home, group, reconfigured, unit
 
 
 def released(pair: Pair, name: str, since_ms: int) -> list[str]:
@@ -13,9 +14,14 @@ def released(pair: Pair, name: str, since_ms: int) -> list[str]:
     return [job for job in jobs if not job.startswith("announce")]
 
 
-@pytest.mark.parametrize("failback", list(AutoFailback))
+BOTH_FAILBACKS = [(each, each) for each in AutoFailback] + [
+    (AutoFailback.ON, AutoFailback.OFF), (AutoFailback.OFF, AutoFailback.ON)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("failback", BOTH_FAILBACKS)
 def test_after_a_healed_partition_exactly_one_releases_each_group_and_the_other_announces_again(
-    failback: AutoFailback,
+    failback: tuple[AutoFailback, AutoFailback],
 ) -> None:
     pair = Pair(failback).started()
     pair.twice_allowed = True
@@ -34,6 +40,24 @@ def test_after_a_healed_partition_exactly_one_releases_each_group_and_the_other_
     dropped_ms = pair.job_ms(pair.beta, "drop 10.0.0.1", healed_ms)
     assert dropped_ms - healed_ms <= 2 * 200 + 10
     assert pair.job_ms(pair.alpha, "announce 10.0.0.1", healed_ms) > dropped_ms
+
+
+def test_after_a_cut_with_different_haresources_what_both_have_ends_on_one_and_the_rest_is_kept() -> None:
+    pair = Pair().started()
+    more = (*GROUPS, group("alpha", unit("print")))
+    pair.twice_allowed = True
+    pair.cut()
+    pair.until(lambda: set(pair.owners().values()) == {"alpha+beta"}, 4000)
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more)))
+    pair.until(lambda: "print.service" in pair.alpha.running, 1000)
+    pair.heal()
+    pair.until(lambda: pair.owners() == at_home(pair.groups), 1000)
+    met_ms = pair.now_ms
+    pair.run(5000)
+    assert pair.owners() == at_home(pair.groups)
+    assert "print.service" in pair.alpha.running
+    assert not [job for job in pair.jobs(pair.alpha, met_ms) if job.startswith("start")]
+    assert not [job for job in pair.jobs(pair.beta, met_ms) if job.startswith("start")]
 
 
 def test_a_node_that_is_not_heard_gives_way_before_its_deadline() -> None:
