@@ -73,6 +73,9 @@ class Channel:
         self.drops: Counter[str] = Counter()
         self.sent = 0
         self.received = 0
+        self.requested_again = 0
+        """Requests for a missing message; the same one may be asked for more than once."""
+        self.sent_again = 0
         self._rng = rng
         self._name, self._uuid = name, uuid
         self._nodes: tuple[str, ...] = ()
@@ -239,6 +242,7 @@ class Channel:
         for answer in self._history.request(first, last, self._history.acked_by(node), now.ms):
             match answer:
                 case Resend(_, again):
+                    self.sent_again += 1
                     datagrams.append(self._encode(again))
                 case Nak(seq, reason):
                     datagrams.append(self.send(now, protocol.nak(node, seq, reason)))
@@ -254,7 +258,9 @@ class Channel:
 
     def ask_again(self, now: Instant, node: str) -> list[bytes]:
         """Requests for what is still missing and due."""
-        return [self.send(now, protocol.rexmit(node, seq)) for seq in self._trackers[node].due(now.ms)]
+        due = self._trackers[node].due(now.ms)
+        self.requested_again += len(due)
+        return [self.send(now, protocol.rexmit(node, seq)) for seq in due]
 
     def forget(self, node: str, entirely: bool) -> None:
         """The node is dead (ask for nothing more) or restarted (its acks count no more)."""

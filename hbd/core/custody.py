@@ -358,8 +358,10 @@ class Custody:
             reason = "hbd is being stopped" if leaving else "no longer configured"
             self._desk.emit_all(group.release(reason, leaving))
             return
-        if peer is not None and peer.speaks_classic and self._yields_to_classic(group, peer):
-            return
+        if peer is not None and peer.speaks_classic:
+            self._note_other_owner(group)
+            if self._yields_to_classic(group, peer):
+                return
         asked = peer is None or not peer.speaks_classic or self._talk.knows
         if group.provisional and active and asked and self._clear(group, peer):
             self._desk.emit_all(group.confirm())
@@ -387,6 +389,14 @@ class Custody:
             return peer.entry(group.key)
         return Entry(Posture.RUNNING) if self._talk.peer_runs(group.spec) else Entry()
 
+    def _note_other_owner(self, group: Group) -> None:
+        """A 3.0.6 node that took it too told the neighbours so; they must know when it lets go of it."""
+        if self._talk.peer_has(group.spec):
+            self._contested.add(group.key)
+        elif group.key in self._contested:
+            self._contested.discard(group.key)
+            self._reannounce(group)
+
     def _yields_to_classic(self, group: Group, peer: Peer) -> bool:
         """Whether the conversation with a 3.0.6 peer takes the group away from us."""
         if group.provisional and self._talk.peer_has(group.spec):
@@ -407,7 +417,7 @@ class Custody:
     def _in_conflict(self, group: Group, peer: Peer) -> bool:
         """Whether both claim the group. The trigger is the overlap itself, at every report."""
         if peer.dead or peer.report is None or not peer.entry(group.key).claims:
-            if group.key in self._contested:
+            if group.key in self._contested and not peer.speaks_classic:
                 self._contested.discard(group.key)
                 self._reannounce(group)
             return False

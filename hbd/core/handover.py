@@ -651,6 +651,10 @@ class Handover:
         self._failback_ms = None
         if "foreign" not in self.mine or not self._needs_failback:
             return
+        if self._yield_ms is not None and self._contested == ALL:
+            # Each buried the other. It is about to release everything; two offers that cross hold that up.
+            self._failback_ms = self._desk.now.ms + FAILBACK_RETRY_MS
+            return
         try:
             self.standby("foreign", busy)
             self._needs_failback = False

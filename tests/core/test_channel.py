@@ -185,6 +185,22 @@ def test_after_a_reload_what_was_sent_before_is_sent_again_under_the_new_key() -
     (again,), problems = ours.requested(NOW, "beta", request)
     decoded = decode(again, renewed.keys)
     assert (decoded.message, decoded.key_number, problems) == (before, 2, [])
+    assert ours.sent_again == 1
+    assert ours.requested(NOW, "beta", request) == ([], [])  # So soon it is not sent a third time.
+    assert ours.sent_again == 1
+
+
+def test_each_request_for_what_is_missing_is_counted() -> None:
+    ours, theirs = channel(), channel("beta")
+    heard(ours, theirs.send(NOW, ALIVE))
+    for _ in range(2):
+        theirs.send(NOW, ALIVE)
+    heard(ours, theirs.send(NOW, ALIVE))
+    assert (ours.ask_again(NOW, "beta"), ours.requested_again) == ([], 0)
+    for turn in (1, 2):
+        later = Instant(NOW.ms + turn * 250, NOW.wall_s)
+        asked = [read(payload).text(f.FIRSTSEQ) for payload in ours.ask_again(later, "beta")]
+        assert (asked, ours.requested_again) == (["2", "3"], 2 * turn)
 
 
 def test_a_request_without_numbers_is_no_request() -> None:

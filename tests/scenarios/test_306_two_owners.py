@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hbd.config.model import AutoFailback
 from hbd.core import protocol
 from tests.scenarios.beside_306 import START_SHOP, both_at_home, survivor_holds_all
 
@@ -42,6 +43,57 @@ def test_after_a_partition_that_the_heartbeat_did_not_notice_it_is_asked_and_kee
     pair.run(5000)
     assert sorted(pair.alpha.running) == ["10.0.0.1", "db.service", "web.service"]
     assert "resource local 1" in beta.heard_since(healed_ms)
+
+
+def test_after_a_partition_no_offer_of_ours_crosses_that_of_a_heartbeat_that_took_everything_too() -> None:
+    # Both would wait ten seconds for an answer, and the heartbeat with its release and restart.
+    pair, beta = both_at_home(AutoFailback.ON)
+    pair.cut()
+    pair.until(lambda: len(pair.alpha.running) == 5, 3000)
+    pair.heal()
+    healed_ms = pair.now_ms
+    pair.until(lambda: "starting" in beta.heard_since(healed_ms), 1000)
+    beta.resource("all", 1)
+    pair.run(100)
+    beta.ask_resources("foreign", "me")
+    pair.run(100)
+    beta.resource("local", 0, "standby")
+    beta.ask_resources("foreign", "done")
+    pair.run(100)
+    offers = [text for text in beta.heard_since(healed_ms) if text.startswith("ask_resources")]
+    assert offers == ["ask_resources foreign other", "ask_resources foreign done"]
+    beta.resource("local", 1)
+    pair.until(lambda: "ask_resources foreign me" in beta.heard_since(healed_ms), 1100)
+    assert pair.jobs(pair.alpha, healed_ms) == ["announce 10.0.0.1"]
+
+
+def test_what_a_heartbeat_held_too_is_announced_again_when_it_lets_go() -> None:
+    pair, beta = both_at_home()
+    pair.cut()
+    pair.until(lambda: len(pair.alpha.running) == 5, 3000)
+    pair.heal()
+    healed_ms = pair.now_ms
+    pair.until(lambda: "starting" in beta.heard_since(healed_ms), 1000)
+    beta.resource("all", 1)
+    pair.run(2000)
+    beta.resource("none", 0, "shutdown")
+    pair.run(500)
+    assert pair.jobs(pair.alpha, healed_ms) == []
+    beta.say(protocol.shutdone())
+    pair.run(10)
+    assert pair.jobs(pair.alpha, healed_ms) == ["announce 10.0.0.1", "announce 10.0.0.2"]
+
+
+def test_after_a_partition_that_only_we_noticed_a_heartbeat_gets_its_own_at_once() -> None:
+    pair, beta = both_at_home(AutoFailback.ON)
+    pair.cut()
+    pair.until(lambda: len(pair.alpha.running) == 5, 3000)
+    pair.heal()
+    healed_ms = pair.now_ms
+    pair.until(lambda: "starting" in beta.heard_since(healed_ms), 1000)
+    beta.resource("local", 1)
+    pair.run(100)
+    assert "ask_resources foreign me" in beta.heard_since(healed_ms)
 
 
 def test_what_nobody_owns_after_a_quick_restart_of_the_heartbeat_is_taken() -> None:
