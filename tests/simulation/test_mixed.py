@@ -19,7 +19,7 @@ from tests.simulation.classic_model import SETS
 from tests.simulation.mixed_world import Fault, MixedWorld, Plan, Planned, Violation
 
 DAY_MS = 86_400_000
-SEEDS = int(os.environ.get("HBD_MIXED_SEEDS", "1800"))
+SEEDS = int(os.environ.get("HBD_MIXED_SEEDS", "1700"))
 CHUNK = 50
 MUTANT_SEEDS = 1000
 
@@ -70,9 +70,9 @@ def test_a_seed_gives_the_same_run_under_every_hash_seed() -> None:
 
 
 def _first_violation(
-    plans: Callable[[int], Plan | None] = lambda seed: None, seeds: int = MUTANT_SEEDS
+    plans: Callable[[int], Plan | None] = lambda seed: None, seeds: int = MUTANT_SEEDS, first: int = 0
 ) -> str | None:
-    for seed in range(seeds):
+    for seed in range(first, seeds):
         try:
             MixedWorld(seed, plans(seed)).run()
         except Violation as violation:
@@ -130,7 +130,7 @@ def test_a_set_that_nobody_owns_is_taken(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_an_old_report_that_comes_late_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Handover, "_is_newer", lambda self, message: True)
-    assert _first_violation() is not None
+    assert _first_violation(first=400) is not None  # None of those before shows it.
 
 
 def test_done_is_said_when_the_last_stop_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
