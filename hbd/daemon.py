@@ -32,16 +32,18 @@ from hbd.bus.service import Service
 from hbd.config.compare import compare
 from hbd.config.findings import ConfigError, format_findings
 from hbd.config.load import check, local_node_name
-from hbd.config.model import AddressResource, Config, ResourceSpec, ScriptResource, UnitResource
+from hbd.config.model import AddressResource, Config, Logging, ResourceSpec, ScriptResource, UnitResource
 from hbd.core.cluster import Cluster
 from hbd.core.effects import Kind, Level, Log
 from hbd.core.events import HeldGroup, Reload, Started, Stop
 from hbd.core.membership import Identity
 from hbd.core.views import ClusterView, NodeStatus
-from hbd.driver import Driver, Edges
+from hbd.driver import MESSAGES, Driver, Edges
 from hbd.errors import HbdError
 from hbd.jobs import Agent, Jobs
 from hbd.journal import Journal, route_logging
+from hbd.logs.sinks import FACILITIES, syslog_socket
+from hbd.logs.writer import LogFiles, describe
 from hbd.media.table import Media
 from hbd.netlink import Netlink
 from hbd.notify import Notifier
@@ -60,6 +62,7 @@ QUIET_LOOKS = 60
 """Half seconds without a job before systemd is asked to reload, and how often that is looked at."""
 EXTEND_EVERY_S, EXTEND_BY_S = 5.0, 30.0
 RETRY_S = 5.0
+MOST_DEBUG = 255
 
 log = logging.getLogger("hbd")
 
@@ -87,6 +90,8 @@ def main(arguments: list[str], gone: list[str]) -> int:
     journal = Journal()
     route_logging(journal)
     realtime.prepare_threads()
+    logfiles = LogFiles(journal.alone)
+    journal.beside = logfiles
     notifier = Notifier(os.environ.get("NOTIFY_SOCKET"))
     if gone:
         text = f"the other node may have taken over: {', '.join(gone)} off before anything else"
@@ -94,23 +99,29 @@ def main(arguments: list[str], gone: list[str]) -> int:
     try:
         run = RunDir(places.run)
         with _locked(places.run):
-            return _start(places, run, journal, notifier)
+            return _start(places, run, journal, logfiles, notifier)
     except ConfigError:
         return EX_CONFIG  # Every finding is in the journal.
     except OSError as error:
         log.critical("cannot start: %s", error)
         notifier.error(error.errno or errno.EIO)
         return EX_OSERR
+    finally:
+        logfiles.close()
 
 
-def _start(places: Places, run: RunDir, journal: Journal, notifier: Notifier) -> int:
+def _start(
+    places: Places, run: RunDir, journal: Journal, logfiles: LogFiles, notifier: Notifier
+) -> int:
     """From the configuration to the end. Raises ConfigError, OSError."""
     held = _held(run)
     config, notifier.remark = configuration.first(places.config, places.last_good, bool(held))
+    _direct_log(config.logging, journal, logfiles)
     state = StateDir(places.state)
     begun = state.begin(config.local_node, config.hbgenmethod, config.uuidfrom, int(time.time()))
     log.info("**************************")
     log.info("Configuration validated. Starting hbd %s", __version__)
+    log.info("%s", describe(config.logging))
     for note in begun.notes:
         journal.log(note)
     if config.realtime:
@@ -127,9 +138,23 @@ def _start(places: Places, run: RunDir, journal: Journal, notifier: Notifier) ->
     )
     core = Cluster(config, identity, secrets.randbits(64))
     store = Store(state, run, journal.log)
-    status = asyncio.run(Daemon(places, config, core, run, store, journal, notifier).run(held))
+    status = asyncio.run(Daemon(places, config, core, run, store, journal, logfiles, notifier).run(held))
     store.close()
     return status
+
+
+def _direct_log(wanted: Logging, journal: Journal, logfiles: LogFiles) -> None:
+    """From here on the log goes there, at this level of detail."""
+    # A syslog daemon gets lines of its own; without one, the journal's entries carry the facility.
+    facility = FACILITIES.get(wanted.facility or "none")
+    journal.facility = facility if syslog_socket() is None else None
+    logfiles.configure(wanted)
+    _detail(wanted.debug)
+
+
+def _detail(level: int) -> None:
+    """ha.cf's `debug`. Ours only: what libraries have to say is for their authors."""
+    log.setLevel(logging.INFO if level == 0 else logging.DEBUG if level == 1 else MESSAGES)
 
 
 def _held(run: RunDir) -> tuple[HeldGroup, ...]:
@@ -193,6 +218,7 @@ class Daemon:
         run: RunDir,
         store: Store,
         journal: Journal,
+        logfiles: LogFiles,
         notifier: Notifier,
     ) -> None:
         self._places = places
@@ -201,6 +227,8 @@ class Daemon:
         self._run = run
         self._store = store
         self._journal = journal
+        self._logfiles = logfiles
+        self._debug = config.logging.debug
         self._notifier = notifier
         self._load = clock.LoadAverage()
         self._reloads = asyncio.Lock()
@@ -305,9 +333,9 @@ class Daemon:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        # 3.0.6 changed its debug level at the last two; a script that still sends them must not end us.
-        for other in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(other, signal.SIG_IGN)
+        loop.add_signal_handler(signal.SIGUSR1, self._change_debug, 1)
+        loop.add_signal_handler(signal.SIGUSR2, self._change_debug, -1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if os.isatty(0):
             loop.add_signal_handler(signal.SIGINT, self._stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
@@ -318,6 +346,12 @@ class Daemon:
             self._notifier.stopping()
             self._driver.ask(Stop())
             self._spawn(self._ask_for_time())
+
+    def _change_debug(self, by: int) -> None:
+        """As in 3.0.6: SIGUSR1 shows more, SIGUSR2 less."""
+        self._debug = min(max(self._debug + by, 0), MOST_DEBUG)
+        _detail(self._debug)
+        log.info("Debug level is %d now", self._debug)
 
     def _hang_up(self) -> None:
         self._spawn(self._reload_and_go_on())
@@ -331,6 +365,7 @@ class Daemon:
         """What SIGHUP does: the new configuration, or HbdError and the old one."""
         async with self._reloads:
             self._notifier.reloading()
+            self._logfiles.reopen()
             try:
                 await self._reload()
             finally:
@@ -346,6 +381,10 @@ class Daemon:
             self._say(Level.ERROR, f"The new configuration is not used, the old one stays in force: {reason}")
             raise
         changes = compare(self._config, new)
+        if new.logging != self._config.logging:
+            self._debug = new.logging.debug
+            _direct_log(new.logging, self._journal, self._logfiles)
+            log.info("%s", describe(new.logging))
         self._say(Level.INFO, f"Configuration reloaded: {'; '.join(changes.texts()) or 'unchanged'}")
         self._notifier.remark = ""
         self._adapt(new)
@@ -408,6 +447,8 @@ class Daemon:
 def _crash(bug: BaseException) -> NoReturn:
     """End at once: unwinding would wait for tasks and threads, and a restart must not."""
     log.critical("hbd ends because of a bug; what it started goes on running", exc_info=bug)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
     os._exit(EX_SOFTWARE)
 
 

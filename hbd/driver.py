@@ -10,6 +10,7 @@ A core that raises, or an effect that cannot be performed for a reason nobody fo
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,12 @@ from hbd.core.views import ClusterView
 from hbd.errors import Refused
 
 Post = Callable[[Event], None]
+
+MESSAGES = logging.DEBUG - 1
+"""The level at which every message and tick is shown too: `debug 2` and above."""
+LONGEST_TRACE = 2000
+
+log = logging.getLogger("hbd.driver")
 
 SHORTEST_WAIT_S = 0.001
 """A deadline that is already past comes this much later: a core that failed to move it on
@@ -153,7 +160,10 @@ class Driver:
         try:
             while inbox:
                 now = self._edges.now()
-                self._perform(now, self._core.step(now, inbox[0]))
+                effects = self._core.step(now, inbox[0])
+                if log.isEnabledFor(logging.DEBUG):
+                    _trace(inbox[0], effects)
+                self._perform(now, effects)
                 inbox.popleft()
             self._arm_timer()
         except Exception as bug:
@@ -314,3 +324,16 @@ class Driver:
             self._timer.cancel()
         if not self.failed.done():
             self.failed.set_exception(bug)
+
+
+# ---------------------------------------------------------------- ha.cf's `debug`
+
+_ROUTINE = (Tick, DatagramReceived, Transmit, FeedWatchdog, Permit)
+
+
+def _trace(event: Event, effects: list[Effect]) -> None:
+    """What came in and what is done about it, as debug lines. Secrets of keys show in no repr."""
+    for arrow, item in (("<-", event), *(("->", effect) for effect in effects)):
+        if not isinstance(item, Log):
+            level = MESSAGES if isinstance(item, _ROUTINE) else logging.DEBUG
+            log.log(level, "%s %s", arrow, repr(item)[:LONGEST_TRACE])

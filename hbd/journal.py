@@ -15,11 +15,13 @@ import os
 import select
 import socket
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from hbd.core.effects import Kind, Level, Log
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
+FLUSH_LIMIT_S = 0.1
+"""A daemon that ends because of a bug waits no longer than this for its last lines to reach files."""
 LONGEST_TEXT_BYTES = 16 * 1024
 """More than this of one text is cut off: larger datagrams would need a file of their own."""
 
@@ -76,11 +78,25 @@ MESSAGE_ID: Final[Mapping[Kind, str]] = {
 """Drawn once at random and never changed: systemd/hbd.catalog and users' scripts know them."""
 
 
+class Beside(Protocol):
+    """Where lines go beside the journal: `hbd.logs`."""
+
+    def put(self, level: Level, text: str) -> None:
+        """Take a line. Never blocks and never raises."""
+
+    def flush(self, wait_s: float) -> None:
+        """Return once it is written, at the latest after this."""
+
+
 class Journal:
     """Writes to the journal of this machine. Never blocks and never raises."""
 
     def __init__(self, path: str = JOURNAL_SOCKET) -> None:
         self._path = path
+        self.beside: Beside | None = None
+        """Gets every line too."""
+        self.facility: int | None = None
+        """syslog(3)'s number, which entries carry; journald's default is daemon."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._on_stderr = _stderr_is_read()
@@ -102,6 +118,20 @@ class Journal:
 
     def write(self, level: Level, text: str, fields: list[tuple[str, str]]) -> None:
         """An entry with these fields; empty ones are left out."""
+        if self.beside is not None:
+            self.beside.put(level, text)
+        self._write(level, text, fields)
+
+    def alone(self, level: Level, text: str) -> None:
+        """A line about what is beside the journal, which does not get it."""
+        self._write(level, text, [("MESSAGE_ID", MESSAGE_ID[Kind.GENERIC])])
+
+    def flush(self, wait_s: float) -> None:
+        """Let what is beside the journal finish, but not for longer than this."""
+        if self.beside is not None:
+            self.beside.flush(wait_s)
+
+    def _write(self, level: Level, text: str, fields: list[tuple[str, str]]) -> None:
         if self._untold:
             untold, self._untold = self._untold, 0
             self._deliver(Level.WARN, f"{untold} log line(s) lost: the journal did not take them", [])
@@ -110,6 +140,8 @@ class Journal:
     def _deliver(self, level: Level, text: str, fields: list[tuple[str, str]]) -> None:
         entry = _field("MESSAGE", text)
         entry += f"PRIORITY={PRIORITY[level]}\nSYSLOG_IDENTIFIER=hbd\nSYSLOG_PID={os.getpid()}\n".encode()
+        if self.facility is not None:
+            entry += f"SYSLOG_FACILITY={self.facility}\n".encode()
         for name, value in fields:
             if value:
                 entry += _field(name, value)
@@ -145,6 +177,9 @@ class JournalHandler(logging.Handler):
             *((name, str(value)) for name, value in getattr(record, "fields", {}).items()),
         ]
         self._journal.write(_level(record.levelno), self.format(record), fields)
+
+    def flush(self) -> None:
+        self._journal.flush(FLUSH_LIMIT_S)
 
 
 def route_logging(journal: Journal) -> None:

@@ -26,6 +26,8 @@ FACILITIES = (
     *("lpr", "mail", "news", "syslog", "user", "uucp"),
     *(f"local{index}" for index in range(8)),
 )
+OUT_OF_REACH = ("/home/", "/root/", "/run/user/")
+"""ProtectHome=, systemd.exec(5)."""
 RTPRIO_MIN, RTPRIO_MAX = 1, 99  # sched_get_priority_min and _max of SCHED_FIFO on Linux
 
 
@@ -65,6 +67,17 @@ def _autojoin(draft: HaCfDraft, name: str, word: Word) -> None:
             )
         case _:
             draft.found.error(word, f"'{word.text}' is not a value of autojoin; write none")
+
+
+def _log_file(draft: HaCfDraft, name: str, word: Word) -> None:
+    draft.texts[name] = word.text
+    if not word.text.startswith("/"):
+        draft.found.warning(word, f"{name} {word.text} is not an absolute path; /{word.text} is written")
+    elif word.text.startswith(OUT_OF_REACH):
+        draft.found.warning(
+            word,
+            f"{word.text} is out of reach: hbd.service has ProtectHome=yes; write a path below /var/log",
+        )
 
 
 def _facility(draft: HaCfDraft, name: str, word: Word) -> None:
@@ -125,13 +138,13 @@ ROWS: tuple[Directive[HaCfDraft], ...] = (
     Directive("record_pengine_inputs", ONE, clients.crm_only, default="on"),
     Directive("enable_config_writes", ONE, clients.crm_only, default="on"),
     # Logging
-    Directive("logfile", ONE, text, later=True),
-    Directive("debugfile", ONE, text, later=True),
-    Directive("logfacility", ONE, _facility, later=True),
+    Directive("logfile", ONE, _log_file),
+    Directive("debugfile", ONE, _log_file),
+    Directive("logfacility", ONE, _facility),
     Directive("use_logd", ONE, switch, later=True),
     Directive("conn_logd_time", ONE, duration(1), default="60", later=True),
-    Directive("debug", ONE, number(0, 255), default="0", later=True),
-    Directive("syslogmsgfmt", ONE, switch, default="true", later=True),
+    Directive("debug", ONE, number(0, 255), default="0"),
+    Directive("syslogmsgfmt", ONE, switch, default="true"),
     Directive("log_badpack", ONE, switch, default="true"),
     # Process behaviour
     Directive("realtime", ONE, switch, default="true"),

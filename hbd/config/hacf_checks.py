@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hbd.config.directives import Directive, Takes
 from hbd.config.findings import Word, node_suggestion
 from hbd.config.hacf_draft import HaCf, HaCfDraft
-from hbd.config.model import AutoFailback, MediumSpec, MsgFormat, Ping, Place, Serial, Timing
+from hbd.config.model import AutoFailback, Logging, MediumSpec, MsgFormat, Ping, Place, Serial, Timing
 
 _MEDIA_NAMES = ("bcast", "udp", "ucast", "ucast6", "mcast", "mcast6", "serial")
 
@@ -41,6 +41,7 @@ def finish(
         watchdog=draft.texts.get("watchdog"),
         hbgenmethod=draft.texts.get("hbgenmethod", "file"),
         uuidfrom=draft.texts.get("uuidfrom", "file"),
+        logging=_logging(draft),
         environment=tuple(draft.environment.items()),
         parameters=_parameters(draft, timing, rows, default_port),
     )
@@ -157,6 +158,20 @@ def _check_logging(draft: HaCfDraft) -> None:
     named = facility != "none" or "logfile" in draft.texts or "debugfile" in draft.texts
     if draft.switches.get("use_logd") is False and not named:
         draft.found.error(draft.said["use_logd"], "No log entry found in ha.cf and use_logd is set to off")
+
+
+def _logging(draft: HaCfDraft) -> Logging:
+    """What stands nowhere, `none` and /dev/null are no destinations. The last value counts, wherever it
+    stands: in 3.0.6 the order of these lines matters."""
+    facility = draft.texts.get("logfacility", "none")
+    paths = {name: draft.texts.get(name, "/dev/null") for name in ("logfile", "debugfile")}
+    return Logging(
+        logfile=None if paths["logfile"] == "/dev/null" else paths["logfile"],
+        debugfile=None if paths["debugfile"] == "/dev/null" else paths["debugfile"],
+        facility=None if facility == "none" else facility,
+        debug=draft.numbers.get("debug", 0),
+        syslog_format=draft.switches.get("syslogmsgfmt", True),
+    )
 
 
 def _said(draft: HaCfDraft, *names: str) -> Word | Place:

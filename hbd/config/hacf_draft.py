@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hbd.config.directives import Draft
 from hbd.config.findings import Word
-from hbd.config.model import AutoFailback, Client, MediumSpec, MsgFormat, Serial, Timing
+from hbd.config.model import AutoFailback, Client, Logging, MediumSpec, MsgFormat, Serial, Timing
 
 DEFAULT_PORT = 694
 """IANA's ha-cluster; 3.0.6 uses it where /etc/services does not know `ha-cluster`."""
@@ -56,5 +56,6 @@ class HaCf:
     watchdog: str | None
     hbgenmethod: str
     uuidfrom: str
+    logging: Logging
     environment: tuple[tuple[str, str], ...]
     parameters: tuple[tuple[str, str], ...]

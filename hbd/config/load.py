@@ -98,6 +98,7 @@ def _config(ha_cf: HaCf, local: str, keys: Keys, groups: tuple[GroupSpec, ...], 
         hbgenmethod=ha_cf.hbgenmethod,
         uuidfrom=ha_cf.uuidfrom,
         limits=limits,
+        logging=ha_cf.logging,
         environment=ha_cf.environment,
         parameters=ha_cf.parameters,
     )

@@ -274,6 +274,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Logging:
+    """Where the log goes beside the journal."""
+
+    logfile: str | None = None
+    """Takes all but debug lines. Neither of the two is ever /dev/null."""
+    debugfile: str | None = None
+    """Takes everything."""
+    facility: str | None = None
+    """A name of syslog's; never `none`."""
+    debug: int = 0
+    """0 to 255; 1 shows what hbd takes in and does, 2 each message too."""
+    syslog_format: bool = True
+    """Of lines in files: `syslogmsgfmt`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole, valid configuration."""
 
@@ -296,6 +312,7 @@ class Config:
     hbgenmethod: str = "file"
     uuidfrom: str = "file"
     limits: Limits = Limits()
+    logging: Logging = Logging()
     environment: tuple[tuple[str, str], ...] = ()
     """Of `env`: names without the HA_ that scripts see in front of them."""
     parameters: tuple[tuple[str, str], ...] = ()

@@ -139,6 +139,12 @@ def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remar
                 "3.0.6 resets a dead peer before it takes over; hbd takes over after deadtime alone. While "
                 "the pair is mixed, a 3.0.6 node with this line would reset a silent hbd node",
             )
+        case "logfile" | "debugfile" if value.startswith(hacf.OUT_OF_REACH):
+            yield _note(name, f"hbd has no access to {value} (ProtectHome=yes); the journal has every line")
+        case "logfacility" if value not in ("", "none"):
+            yield _note(name, _SYSLOG.format(value))
+        case "debug" if value not in ("", "0"):
+            yield _note(name, "what hbd shows at its debug levels is its own: 1 all but messages, 2 them too")
         case "env" if value:
             yield _note(name, f"scripts see HA_{value} as before; units do not: Environment= is for them")
         case "respawn" | "failfast" if value:
@@ -197,8 +203,11 @@ def _client(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remark]:
     )
 
 
+_SYSLOG = (
+    "a syslog daemon gets the same lines with facility {}, from `heartbeat:`; with one that reads the "
+    "journal instead (imjournal), or none, the journal's lines have that facility, from `hbd`"
+)
 _NOT_ASKED = "hbd does not ask {}: nothing moves when it cannot be reached"
-_JOURNAL = "hbd writes to the journal (journalctl -u hbd), with the same texts"
 
 LATER: dict[str, str] = {
     "deadping": "without effect, since ping nodes are not asked",
@@ -211,13 +220,9 @@ LATER: dict[str, str] = {
     "apiauth": "hbd has no socket for heartbeat's clients; everyone may read its state on D-Bus",
     "watchdog": "hbd does not open {}: systemd restarts an hbd that hangs, and RuntimeWatchdogSec= of "
     "systemd-system.conf(5) resets a machine that hangs",
-    "logfile": _JOURNAL + "; {} gets no more lines of it: change what reads and rotates it",
-    "debugfile": _JOURNAL + "; {} gets no more lines of it: change what reads and rotates it",
-    "logfacility": _JOURNAL + "; syslog gets it under the name hbd, and not with the facility {}",
-    "use_logd": _JOURNAL + "; ha_logd is not used",
+    "use_logd": "ha_logd is not used, and what logd.cf names gets no more lines: hbd writes to the journal "
+    "(journalctl -u hbd), and to the files and the syslog facility that ha.cf itself names",
     "conn_logd_time": "without effect: ha_logd is not used",
-    "debug": "without effect",
-    "syslogmsgfmt": _JOURNAL + "; their form is the journal's",
     "memreserve": "without effect: hbd locks what it uses",
     "coredumps": "without effect: see coredumpctl(1), and LimitCORE= in hbd.service",
     "coreroot": "without effect: see coredumpctl(1)",

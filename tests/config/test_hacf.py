@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hbd.config.directives import Directive, Takes
 from hbd.config.hacf import ROWS, TABLE
-from hbd.config.model import AutoFailback, Bcast, Mcast, MsgFormat, Serial, Timing, Ucast, Ucast6
+from hbd.config.model import AutoFailback, Bcast, Logging, Mcast, MsgFormat, Serial, Timing, Ucast, Ucast6
 from tests.config.parsing import ha_cf, with_line
 
 # Directive -> (valid values, wrong values). `crm` and `stonith` have no valid use yet.
@@ -509,6 +509,26 @@ def test_logging_to_nowhere_is_an_error_as_in_3_0_6() -> None:
 def test_with_a_log_facility_the_files_are_recorded_as_dev_null() -> None:
     recorded = dict(with_line("logfacility daemon\nlogfile /var/log/x")[0].parameters)
     assert (recorded["logfile"], recorded["debugfile"]) == ("/var/log/x", "/dev/null")
+
+
+def test_where_the_log_goes_is_what_the_last_lines_say_in_any_order() -> None:
+    assert with_line("")[0].logging == Logging()
+    said = "syslogmsgfmt off\nlogfile /a\ndebug 2\nlogfacility local0\ndebugfile /b\nlogfile /c"
+    assert with_line(said)[0].logging == Logging("/c", "/b", "local0", 2, False)
+
+
+def test_none_and_dev_null_are_no_places_for_a_log() -> None:
+    assert with_line("logfile /dev/null\ndebugfile /dev/null\nlogfacility none")[0].logging == Logging()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("log", "/log is written"), ("/home/ha/log", "ProtectHome=yes"), ("/root/log", "out of reach")],
+)
+def test_a_log_file_in_an_unlikely_place_is_a_warning(path: str, text: str) -> None:
+    (finding,) = with_line(f"debugfile {path}")[1]
+    assert finding.startswith("ha.cf:4:11: warning: ")
+    assert text in finding
 
 
 def test_an_api_client_is_named_once() -> None:

@@ -158,10 +158,24 @@ def test_a_directive_without_value_has_no_consequence() -> None:
     assert said("logfile\nwatchdog # none\nrespawn\nstonith\n") == []
 
 
-def test_log_files_are_the_journal_now() -> None:
-    (line,) = said("logfile /var/log/ha-log\n")
-    assert line.startswith("ha.cf:1:1: note: hbd writes to the journal (journalctl -u hbd)")
-    assert "/var/log/ha-log" in line
+def test_log_files_are_written_as_before() -> None:
+    assert said("logfile /var/log/ha-log\ndebugfile /var/log/ha-debug\nlogfacility none\ndebug 0\n") == []
+
+
+def test_a_log_file_where_the_unit_has_no_access_is_told() -> None:
+    (line,) = said("logfile /root/ha-log\n")
+    assert line.startswith("ha.cf:1:1: note: hbd has no access to /root/ha-log")
+
+
+def test_who_reads_syslog_learns_under_which_name_the_lines_come() -> None:
+    (line,) = said("logfacility local3\n")
+    assert line.startswith("ha.cf:1:1: note: ")
+    assert "facility local3" in line
+
+
+def test_what_ha_logd_wrote_goes_elsewhere() -> None:
+    (line,) = said("use_logd on\n")
+    assert line.startswith("ha.cf:1:1: note: ha_logd is not used")
 
 
 @pytest.mark.parametrize("place", ["/usr/lib/heartbeat", "/usr/libexec/heartbeat", "/opt/ha"])
@@ -375,6 +389,6 @@ def test_both_daemons_enabled_at_boot_are_one_too_many(machine: Files) -> None:
 
 
 def test_what_the_operator_wrote_is_shown_without_control_characters(machine: Files) -> None:
-    machine.configure(HA_CF.encode() + b"logfile /var/log/\x1b[31mha\xff\n")
+    machine.configure(HA_CF.encode() + b"logfile /root/\x1b[31mha\xff\n")
     lines, _ = check(machine)
     assert r"\x1b[31mha\xff" in beginning("ha.cf:4:1: note:", lines)

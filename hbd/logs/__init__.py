@@ -1,0 +1,1 @@
+"""The log beside the journal, as ha.cf's logging directives say."""
