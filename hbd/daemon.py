@@ -47,6 +47,7 @@ from hbd.logs.writer import LogFiles, describe
 from hbd.media.table import Media
 from hbd.netlink import Netlink
 from hbd.notify import Notifier
+from hbd.respawn import Keeper
 from hbd.state import RunDir, StateDir, Store
 from hbd.systemd1 import Systemd
 
@@ -254,6 +255,7 @@ class Daemon:
             ScriptResource: ScriptAgent(self._systemd, self._places.run.absolute(), self._surroundings),
         }
         jobs = Jobs(agents, addresses)
+        clients = Keeper(self._systemd, self._client_environment)
         self._load.refresh()
         driver = Driver(
             self._core,
@@ -262,6 +264,7 @@ class Daemon:
                 load=lambda: self._load.line,
                 medium=Media().make,
                 work=jobs,
+                clients=clients,
                 store=self._store.store,
                 log=self._journal.log,
                 feed=self._feed,
@@ -273,12 +276,13 @@ class Daemon:
         driver.subscribe(service.publish)
         for failed in (driver.failed, jobs.failed):
             failed.add_done_callback(_crash_of)
-        self._driver, self._jobs = driver, jobs
+        self._driver, self._jobs, self._clients = driver, jobs, clients
         async with asyncio.TaskGroup() as self._background:
             for work in (
                 self._systemd.run(),
                 service.run(),
                 self._watch_load(),
+                clients.sweep([client.unit for client in self._config.clients]),
             ):
                 self._spawn(work)
             self._adapt(self._config)
@@ -292,6 +296,7 @@ class Daemon:
                 task.cancel()
         driver.close()
         jobs.close()
+        clients.close()
         addresses.close()
         netlink.close()
         return status
@@ -326,6 +331,11 @@ class Daemon:
         nodes = self._core.view().nodes
         alone = not any(node.status is NodeStatus.ACTIVE and not node.local for node in nodes)
         return Surroundings(script_environment(self._config, alone), self._config.limits)
+
+    def _client_environment(self) -> dict[str, str]:
+        """What ha.cf says. Home and the like are those of each client's user."""
+        found = self._surroundings().environment
+        return {name: value for name, value in found.items() if name.startswith("HA_")}
 
     # ------------------------------------------------------------ signals
 
@@ -407,7 +417,7 @@ class Daemon:
     async def _ask_for_time(self) -> None:
         """While jobs are at work a stop may take longer; each has its limit, so this ends."""
         while True:
-            if self._jobs.in_flight:
+            if self._jobs.in_flight or self._clients.is_stopping:
                 self._notifier.extend(EXTEND_BY_S)
             await asyncio.sleep(EXTEND_EVERY_S)
 

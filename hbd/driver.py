@@ -29,7 +29,9 @@ from hbd.core.effects import (
     OpenLink,
     Permit,
     Quit,
+    StartClient,
     StartJob,
+    StopClient,
     StoreGeneration,
     StoreHeld,
     StorePeers,
@@ -113,6 +115,16 @@ class Work(Protocol):
         """Announcements may be sent until then."""
 
 
+class Keeper(Protocol):
+    """Whoever runs clients: `hbd.respawn.Keeper`."""
+
+    def start(self, effect: StartClient, post: Post) -> None:
+        """Begin; ClientStarted or ClientRefused is posted later."""
+
+    def stop(self, effect: StopClient, post: Post) -> None:
+        """End it; ClientGone is posted later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Edges:
     """Where the effects go. None of these may block."""
@@ -121,6 +133,7 @@ class Edges:
     load: Callable[[], str]
     medium: Callable[[MediumSpec], Medium]
     work: Work
+    clients: Keeper
     store: Callable[[StoreHeld | StoreGeneration | StorePeers], None]
     log: Callable[[Log], None]
     feed: Callable[[int], None]
@@ -228,6 +241,10 @@ class Driver:
                     self._open(spec)
                 case CloseLink(spec):
                     self._close(spec)
+                case StartClient():
+                    self._edges.clients.start(effect, self.post)
+                case StopClient():
+                    self._edges.clients.stop(effect, self.post)
                 case Answer():
                     self._answer(effect)
                 case Quit(status):

@@ -193,6 +193,11 @@ class Systemd:
             raise
         return await self.unit(name)
 
+    async def loaded(self, pattern: str) -> list[str]:
+        """Names of the units in memory that match, as in a shell. Raises BusError."""
+        (rows,) = await self._manager("ListUnitsByPatterns", "asas", [[], [pattern]])
+        return [row[0] for row in rows]
+
     async def hear(self, state: UnitState, tell: Callable[[], None], heard: list[Subscription]) -> None:
         """Have `tell` called when the unit may have changed, on this connection; adds to `heard`."""
         bus = await self._reach()

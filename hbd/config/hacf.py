@@ -123,9 +123,9 @@ ROWS: tuple[Directive[HaCfDraft], ...] = (
     Directive("ping6", MANY, media.ping6, later=True),
     Directive("ping_group", LINE, media.ping_group, later=True),
     # Resource management, clients, fencing
-    Directive("respawn", LINE, clients.client, later=True),
-    Directive("failfast", LINE, clients.client, later=True),
-    Directive("apiauth", LINE, clients.apiauth, later=True),
+    Directive("respawn", LINE, clients.client),
+    Directive("failfast", LINE, clients.client),
+    Directive("apiauth", LINE, clients.apiauth),
     Directive("stonith", LINE, clients.stonith),
     Directive("stonith_host", LINE, clients.stonith),
     Directive("watchdog", ONE, text, later=True, once=True),

@@ -7,6 +7,7 @@ the moment and is not judged here.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hbd.config.findings import Word
 from hbd.config.hacf_draft import HaCfDraft
@@ -28,11 +29,15 @@ def client(draft: HaCfDraft, name: str, line: Word) -> None:
         draft.found.error(command[0], f"Client child command [{command[0].text}] is not full pathname")
         return
     whole = stripped(line.part(command[0].place.column - line.place.column))
-    draft.clients.append(Client(user.text, whole.text, name == "failfast", line.place))
+    new = Client(user.text, whole.text, name == "failfast", line.place)
+    new = replace(new, repeated=sum(replace(each, repeated=0) == new for each in draft.clients))
+    if new.program == "ipfail":
+        draft.found.warning(command[0], f"{name} ipfail: accepted, not yet in effect")
+    draft.clients.append(new)
 
 
 def apiauth(draft: HaCfDraft, name: str, line: Word) -> None:
-    """`apiauth client uid=… gid=…`: at least one list."""
+    """`apiauth client uid=… gid=…`: at least one list. Nothing connects where there is no socket."""
     who, *lists = words(line)
     if len(who.text) >= _API_NAME_LENGTH:
         draft.found.error(who, f"the name of an API client has fewer than {_API_NAME_LENGTH} characters")
@@ -40,6 +45,11 @@ def apiauth(draft: HaCfDraft, name: str, line: Word) -> None:
     if first is not None:
         draft.found.error(who, f"apiauth {who.text} is given twice; first at {first.place}")
     draft.api_clients.setdefault(who.text, who)
+    draft.found.warning(
+        who,
+        "apiauth has no effect: hbd has no socket for heartbeat's clients; "
+        "everyone may read its state on D-Bus",
+    )
     if not lists:
         draft.found.error(who, f"apiauth {who.text} needs uid=user,... or gid=group,...")
     for names in lists:

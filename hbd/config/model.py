@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from hbd.config import scriptunits
+from hbd.config import clientunits, scriptunits
+
+BUILT_IN_CLIENTS = ("ipfail", "ccm")
+"""Programs of 3.0.6 that are never started: what they did belongs to hbd."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -260,8 +263,26 @@ class Client:
 
     user: str
     command: str
+    """The program with its arguments, as 3.0.6 shows it in its log."""
     failfast: bool
-    place: Place
+    place: Place = field(compare=False)
+    repeated: int = 0
+    """How many lines above say the same."""
+
+    @property
+    def program(self) -> str:
+        """The name of its file."""
+        return self.command.split()[0].rpartition("/")[2]
+
+    @property
+    def is_built_in(self) -> bool:
+        """What that program of 3.0.6 did is hbd's own business, wherever the program lies."""
+        return self.program in BUILT_IN_CLIENTS
+
+    @property
+    def unit(self) -> str:
+        """The transient unit in which it runs."""
+        return clientunits.unit(self.program, self.user, self.command, self.failfast, self.repeated)
 
 
 @dataclass(frozen=True, slots=True)

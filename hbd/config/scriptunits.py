@@ -20,15 +20,20 @@ _MOST_BYTES = 200
 
 def stem(identity: str) -> str:
     """`hbd-resource-datadisk::drbd0` for `datadisk::drbd0`."""
-    escaped = "".join(_escaped(byte, first=not place) for place, byte in enumerate(_octets(identity)))
-    if len(escaped) > _MOST_BYTES:
-        escaped = f"{escaped[:_MOST_BYTES]}:{hashlib.sha256(_octets(identity)).hexdigest()[:16]}"
-    return PREFIX + escaped
+    name = escaped(identity)
+    if len(name) > _MOST_BYTES:
+        name = f"{name[:_MOST_BYTES]}:{hashlib.sha256(_octets(identity)).hexdigest()[:16]}"
+    return PREFIX + name
 
 
 def unit(identity: str, verb: str) -> str:
     """The unit in which `SCRIPT ARGUMENTS VERB` runs. That of `start` stays until the resource is stopped."""
     return f"{stem(identity)}@{verb}.service"
+
+
+def escaped(name: str) -> str:
+    """As systemd-escape(1) writes it."""
+    return "".join(_escaped(byte, first=not place) for place, byte in enumerate(_octets(name)))
 
 
 def _octets(identity: str) -> bytes:

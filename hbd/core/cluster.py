@@ -18,6 +18,7 @@ from hbd.config.model import Bcast, Config, Mcast, MediumSpec, Ping, Serial, Uca
 from hbd.core import picture, protocol
 from hbd.core import report as reports
 from hbd.core.claims import Peer, PeerKind
+from hbd.core.clients import Clients
 from hbd.core.custody import Custody
 from hbd.core.desk import Desk
 from hbd.core.effects import (
@@ -35,6 +36,10 @@ from hbd.core.effects import (
 )
 from hbd.core.events import (
     Asked,
+    ClientEnded,
+    ClientGone,
+    ClientRefused,
+    ClientStarted,
     Command,
     DatagramReceived,
     Event,
@@ -78,6 +83,7 @@ class Cluster:
         self._talk = Handover(config, self._desk, self._membership.say)
         self._classic_generation: int | None = None
         self._custody = Custody(config, resource_digest(config.groups), self._desk, self._talk)
+        self._clients = Clients(config.clients, self._desk)
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: tuple[object, ...] | None = None
@@ -153,12 +159,12 @@ class Cluster:
 
     def _find_deadline_ms(self) -> int:
         times = [self._next_status_ms, *self._reopen_ms.values()]
-        if self._farewell_ms is not None:
+        if self._farewell_ms is not None and self._clients.are_gone:
             times.append(self._farewell_ms + FAREWELL_MS)
         peer = self._membership.peer
         talk_ms = self._talk.deadline_ms() if peer is not None and peer.speaks_classic else None
         peers_ms = self._membership.deadline_ms() if self._reachable else None
-        for deadline_ms in (peers_ms, self._custody.deadline_ms(), talk_ms):
+        for deadline_ms in (peers_ms, self._custody.deadline_ms(), talk_ms, self._clients.deadline_ms()):
             if deadline_ms is not None:
                 times.append(deadline_ms)
         # What is due now was looked at in this step, or comes up again in the next.
@@ -277,6 +283,15 @@ class Cluster:
                 self._custody.resource_seen(event)
             case Asked(request, command):
                 self._asked(request, command)
+            case ClientStarted():
+                self._clients.started(event)
+            case ClientRefused():
+                self._clients.refused(event)
+            case ClientEnded():
+                if self._clients.ended(event):
+                    self._leave()
+            case ClientGone():
+                self._clients.gone(event)
             case _:
                 assert_never(event)
 
@@ -401,14 +416,18 @@ class Cluster:
             case Reload(config):
                 self._reload(config)
             case Stop():
-                if not self._leaving:
-                    self._leaving = True
-                    self._talk.leave()
-                    self._desk.info(Kind.SHUTDOWN, "Heartbeat shutdown in progress.")
-                    self._desk.info(Kind.SHUTDOWN, "Giving up all HA resources.")
+                self._leave()
             case _:
                 assert_never(command)
         return 0
+
+    def _leave(self) -> None:
+        """Begin to stop, for an operator or for a client without which this node must not serve."""
+        if not self._leaving:
+            self._leaving = True
+            self._talk.leave()
+            self._desk.info(Kind.SHUTDOWN, "Heartbeat shutdown in progress.")
+            self._desk.info(Kind.SHUTDOWN, "Giving up all HA resources.")
 
     def _must_be_active(self) -> None:
         if self._membership.status != "active":
@@ -433,6 +452,7 @@ class Cluster:
         self._membership.reconfigure(config)
         self._talk.reconfigure(config)
         self._custody.reconfigure(config, resource_digest(config.groups))
+        self._clients.reconfigure(config.clients)
         self._desk.info(Kind.RELOAD, "the new configuration is in effect")
 
     # ------------------------------------------------------------ proceeding
@@ -444,6 +464,7 @@ class Cluster:
             custody.forget_reports()
         if membership.status == "up" and not custody.probing and membership.communication_up():
             self._activate()
+        self._clients.tick()
         peer = membership.peer
         active = membership.status == "active"
         self._follow_classic(peer)
@@ -460,7 +481,8 @@ class Cluster:
 
     def _end(self) -> None:
         peer = self._membership.peer
-        if self._farewell_ms is not None and self._may_quit(peer, self._farewell_ms):
+        farewell_ms = self._farewell_ms
+        if farewell_ms is not None and self._clients.are_gone and self._may_quit(peer, farewell_ms):
             self._done = True
             self._desk.info(Kind.SHUTDOWN, f"{self._identity.name} Heartbeat shutdown complete.")
             self._desk.emit_job(Quit())
@@ -470,6 +492,8 @@ class Cluster:
         self._membership.become("active")
         self._say_status()
         self._talk.communication_up()
+        if not self._leaving:
+            self._clients.begin()
 
     def _follow_classic(self, peer: Peer | None) -> None:
         """Keep the 3.0.6 conversation up with what the peer is by now."""
@@ -529,6 +553,7 @@ class Cluster:
         self._farewell_at = (self._membership.channel.generation, self._membership.channel.seq)
         self._membership.say(protocol.resource("none", False, "shutdown"))
         self._membership.say(protocol.shutdone())
+        self._clients.leave()
 
     def _may_quit(self, peer: Peer | None, farewell_ms: int) -> bool:
         if self._desk.now.ms - farewell_ms >= FAREWELL_MS or not self._membership.live:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from hbd.config.model import AddressResource, MediumSpec, ResourceSpec
+from hbd.config.model import AddressResource, Client, MediumSpec, ResourceSpec
 from hbd.core.events import HeldGroup, JobId, RequestId
 
 # ---------------------------------------------------------------- actions of jobs
@@ -97,6 +97,22 @@ class AbandonJob:
     """Stop waiting for a job; its JobDone must not come any more."""
 
     job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class StartClient:
+    """Have it run. Ends in ClientStarted, followed by ClientEnded some day, or in ClientRefused."""
+
+    client: Client
+    anew: bool
+    """Its last end is known. If not, one that runs is taken as it is, and an end not yet told is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopClient:
+    """End it: ClientEnded if it ran, and then ClientGone in any case."""
+
+    client: Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +235,7 @@ class Kind(Enum):
     SHUTDOWN = "shutdown"
     SHUTDOWN_NOTICE = "shutdown-notice"
     RELOAD = "reload"
+    CLIENT = "client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,5 +261,5 @@ class Quit:
 
 Effect = (
     OpenLink | CloseLink | Transmit | StartJob | AbandonJob | Watch | Unwatch | Permit | Answer | FeedWatchdog
-    | StoreHeld | StoreGeneration | StorePeers | Log | Quit
+    | StoreHeld | StoreGeneration | StorePeers | StartClient | StopClient | Log | Quit
 )

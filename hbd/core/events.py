@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
 
-from hbd.config.model import Config, MediumSpec, ResourceSpec
+from hbd.config.model import Client, Config, MediumSpec, ResourceSpec
 
 JobId = NewType("JobId", int)
 RequestId = NewType("RequestId", int)
@@ -192,4 +192,49 @@ class Asked:
     command: Command
 
 
-Event = Started | LinkOpened | LinkFailed | DatagramReceived | Tick | JobDone | ResourceSeen | Asked
+@dataclass(frozen=True, slots=True)
+class ClientStarted:
+    """A client runs."""
+
+    client: Client
+    pid: int
+    uid: int = 0
+    gid: int = 0
+    found: bool = False
+    """It did already."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRefused:
+    """A client could not be started at all; `reason` is for the operator."""
+
+    client: Client
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEnded:
+    """A client ran and has ended, by a signal unless that is 0."""
+
+    client: Client
+    pid: int
+    status: int
+    signal: int
+    ran_ms: int
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.status or self.signal)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGone:
+    """The end of a StopClient: nothing of it runs, or waiting for it was given up."""
+
+    client: Client
+
+
+ClientEvent = ClientStarted | ClientRefused | ClientEnded | ClientGone
+Event = (
+    Started | LinkOpened | LinkFailed | DatagramReceived | Tick | JobDone | ResourceSeen | Asked | ClientEvent
+)

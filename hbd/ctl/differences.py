@@ -149,6 +149,9 @@ def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remar
             yield _note(name, f"scripts see HA_{value} as before; units do not: Environment= is for them")
         case "respawn" | "failfast" if value:
             yield from _client(name, rest, later)
+        case "apiauth" if value:
+            text = "hbd has no socket for heartbeat's clients; everyone may read its state on D-Bus"
+            yield _note(name, text)
         case other if value and other in later:
             yield _note(name, LATER[other].format(value))
 
@@ -175,7 +178,7 @@ _BUILT_ON_API = {
 
 def _client(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remark]:
     """Another program that 3.0.6 starts. Known ones are told by the name of their file, wherever it lies."""
-    user, *command = words(rest)
+    _, *command = words(rest)
     if not command:
         return  # The parser has found that.
     program = PurePosixPath(command[0].text).name
@@ -191,16 +194,12 @@ def _client(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remark]:
             f"nodes run hbd. {_BUILT_ON_API[program]}",
         )
         return
-    if name.text not in later:
-        return
-    line = rest.text[command[0].place.column - rest.place.column :]
-    reset = ", FailureAction=reboot-force" if name.text == "failfast" else ""
-    yield Remark(
-        name.place,
-        Kind.ACTION,
-        f"hbd does not start it: make a unit with User={user.text}, ExecStart={line}, Restart=always{reset}, "
-        "WantedBy=multi-user.target; enable and start it when hbd has taken heartbeat's place on this node",
-    )
+    if name.text == "failfast":
+        text = (
+            "when it fails, 3.0.6 reboots the machine; hbd releases its resources in order, so that the "
+            "other node takes over, and ends; the machine goes on, and hbd is to be started again by hand"
+        )
+        yield _note(name, text)
 
 
 _SYSLOG = (
@@ -215,9 +214,6 @@ LATER: dict[str, str] = {
     "ping": _NOT_ASKED,
     "ping6": _NOT_ASKED,
     "ping_group": _NOT_ASKED,
-    "respawn": "hbd does not start it",
-    "failfast": "hbd does not start it",
-    "apiauth": "hbd has no socket for heartbeat's clients; everyone may read its state on D-Bus",
     "watchdog": "hbd does not open {}: systemd restarts an hbd that hangs, and RuntimeWatchdogSec= of "
     "systemd-system.conf(5) resets a machine that hangs",
     "use_logd": "ha_logd is not used, and what logd.cf names gets no more lines: hbd writes to the journal "

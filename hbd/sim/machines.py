@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from hbd.config.model import AddressResource, Config, ResourceSpec
+from hbd.config.model import AddressResource, Client, Config, ResourceSpec
 from hbd.core.cluster import Cluster, Identity
 from hbd.core.effects import (
     AbandonJob,
@@ -27,8 +27,10 @@ from hbd.core.effects import (
     Permit,
     ProbeResource,
     Quit,
+    StartClient,
     StartJob,
     StartResource,
+    StopClient,
     StopResource,
     StoreGeneration,
     StoreHeld,
@@ -40,6 +42,9 @@ from hbd.core.effects import (
 from hbd.core.events import (
     OK,
     Asked,
+    ClientEnded,
+    ClientGone,
+    ClientStarted,
     Command,
     Condition,
     DatagramReceived,
@@ -117,6 +122,8 @@ class Machine:
         self._inbox: list[Event] = []
         self._jobs: set[Ticket] = set()
         self._watched: set[str] = set()
+        self.clients: dict[str, int] = {}
+        """Units of clients that run, and how often each was started."""
         self._stops: dict[str, int] = {}
         self._starting: dict[str, int] = {}
         self._requests = 0
@@ -162,6 +169,7 @@ class Machine:
         self.kill_daemon()
         self.powered = self.frozen = False
         self._boot += 1
+        self.clients.clear()
         self.in_flight.clear()
         self._starting.clear()
         self.held, self.alive_ms = (), None
@@ -272,8 +280,20 @@ class Machine:
                 self._later(1, lambda: self._tell(resource))
             case Unwatch(resource):
                 self._watched.discard(resource.identity)
+            case StartClient(client, anew):
+                found = client.unit in self.clients and not anew
+                self.clients[client.unit] = self.clients.get(client.unit, 0) + (not found)
+                self._later(1, lambda: self.post(ClientStarted(client, 1, found=found)))
+            case StopClient(client):
+                ran = self.clients.pop(client.unit, 0)
+                self._later(1, lambda: self._client_stopped(client, bool(ran)))
             case Log() | Permit() | CloseLink():
                 pass
+
+    def _client_stopped(self, client: Client, ran: bool) -> None:
+        if ran:
+            self.post(ClientEnded(client, 1, 0, 15, 1))
+        self.post(ClientGone(client))
 
     def _begin(self, ticket: Ticket, action: Action, limit_ms: int) -> None:
         match action:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ SAMPLES: dict[str, tuple[list[str], list[str]]] = {
     "ping": (["10.0.0.254", "router.example", "a,b"], ["10.0.0.256", "a a", "linuxha1"]),
     "ping6": (["2001:db8::1", "fe80::1%eth0", "router"], ["2001:db8::x"]),
     "ping_group": (["routers 10.0.0.254 10.0.0.253"], ["routers"]),
-    "respawn": (["hacluster /usr/lib/heartbeat/ipfail", "root /bin/x -a, b"], ["hacluster", "root bin/x"]),
+    "respawn": (["hacluster /usr/lib/heartbeat/ccm", "root /bin/x -a, b"], ["hacluster", "root bin/x"]),
     "failfast": (["root /bin/x"], ["root"]),
     "apiauth": (
         ["ipfail uid=hacluster", "ping gid=haclient,root uid=a"],
@@ -529,6 +530,36 @@ def test_a_log_file_in_an_unlikely_place_is_a_warning(path: str, text: str) -> N
     (finding,) = with_line(f"debugfile {path}")[1]
     assert finding.startswith("ha.cf:4:11: warning: ")
     assert text in finding
+
+
+def test_ipfail_alone_of_the_clients_has_no_effect_yet_whatever_its_path() -> None:
+    for path in ("/usr/lib/heartbeat", "/usr/libexec/heartbeat", "/opt"):
+        assert with_line(f"respawn hacluster {path}/ipfail")[1] == [
+            "ha.cf:4:19: warning: respawn ipfail: accepted, not yet in effect"
+        ]
+        assert with_line(f"respawn hacluster {path}/ccm")[1] == []
+
+
+def test_a_clients_unit_follows_from_what_its_line_says_and_not_from_where_it_stands() -> None:
+    def units(text: str) -> list[str]:
+        return [client.unit for client in with_line(text)[0].clients]
+
+    (unit,) = units("respawn nobody /usr/local/bin/a@b -n 5")
+    assert re.fullmatch(r"hbd-client-a\\x40b-[0-9a-f]{8}\.service", unit)
+    assert units("# moved\n\n  respawn  nobody  /usr/local/bin/a@b -n 5 # as before") == [unit]
+    others = units(
+        "respawn nobody /usr/local/bin/a@b -n 6\nrespawn root /usr/local/bin/a@b -n 5\n"
+        "failfast nobody /usr/local/bin/a@b -n 5\n"
+        "respawn nobody /bin/twice\nrespawn nobody /bin/twice"
+    )
+    assert len({unit, *others}) == 6
+
+
+def test_apiauth_is_explained() -> None:
+    assert with_line("apiauth ping uid=root")[1] == [
+        "ha.cf:4:9: warning: apiauth has no effect: hbd has no socket for heartbeat's clients; "
+        "everyone may read its state on D-Bus"
+    ]
 
 
 def test_an_api_client_is_named_once() -> None:

@@ -106,7 +106,7 @@ def test_a_missing_file_is_an_error_and_no_surprise(tmp_path: Path) -> None:
 
 
 def test_something_to_be_done_first_is_exit_status_1_and_counted(machine: Files) -> None:
-    machine.configure(HA_CF + "respawn root /usr/local/bin/watcher -x\n")
+    machine.configure(HA_CF + "respawn root /usr/lib/heartbeat/dopd\n")
     remarks = migrate.check(machine.ha_d, "linuxha1", machine.root)
     assert migrate.status(remarks) == 1
     assert migrate.summary(remarks) == "not ready: to be done first 1"
@@ -185,14 +185,13 @@ def test_ipfail_and_ccm_need_no_action_wherever_they_lie(place: str, program: st
     assert line.startswith("ha.cf:1:1: note: ")
 
 
-def test_another_respawned_program_becomes_a_unit() -> None:
-    (line,) = said("respawn nobody /usr/local/bin/watch  -n 5\n")
-    assert line.startswith("ha.cf:1:1: action: ")
-    assert "User=nobody, ExecStart=/usr/local/bin/watch  -n 5, Restart=always, WantedBy" in line
+def test_a_respawned_program_is_no_difference() -> None:
+    assert said("respawn nobody /usr/local/bin/watch\n") == []
 
 
-def test_a_respawned_program_that_hbd_starts_is_no_difference() -> None:
-    assert said("respawn nobody /usr/local/bin/watch\n", later=()) == []
+def test_apiauth_is_a_note() -> None:
+    (line,) = said("apiauth ping gid=haclient\n")
+    assert line.startswith("ha.cf:1:1: note: hbd has no socket for heartbeat's clients")
 
 
 def test_ipfail_of_a_version_with_ping_nodes_is_part_of_it() -> None:
@@ -200,9 +199,9 @@ def test_ipfail_of_a_version_with_ping_nodes_is_part_of_it() -> None:
     assert "ipfail is part of hbd" in line
 
 
-def test_a_failfast_program_keeps_its_bite() -> None:
+def test_a_failfast_program_ends_hbd_and_not_the_machine() -> None:
     (line,) = said("failfast root /usr/sbin/must-run\n")
-    assert "FailureAction=reboot-force" in line
+    assert line.startswith("ha.cf:1:1: note: when it fails, 3.0.6 reboots the machine; hbd releases")
 
 
 def test_a_program_that_needs_heartbeats_socket_is_named() -> None:

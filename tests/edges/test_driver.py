@@ -19,7 +19,9 @@ from hbd.core.effects import (
     Log,
     OpenLink,
     Quit,
+    StartClient,
     StartJob,
+    StopClient,
     StoreGeneration,
     StoreHeld,
     StorePeers,
@@ -96,6 +98,19 @@ class PairMedium:
 
 
 @dataclass
+class PairedClients:
+    """Writes down what is asked for clients."""
+
+    told: list[object]
+
+    def start(self, effect: StartClient, post: Post) -> None:
+        self.told.append(effect)
+
+    def stop(self, effect: StopClient, post: Post) -> None:
+        self.told.append(effect)
+
+
+@dataclass
 class World:
     """What the edges were told, in order."""
 
@@ -108,6 +123,7 @@ class World:
             load=lambda: "0.10 0.20 0.30 1/100 77",
             medium=lambda spec: self.media[spec],
             work=self,
+            clients=PairedClients(self.told),
             store=self._store,
             log=self.told.append,
             feed=lambda ms: self.told.append("fed"),
