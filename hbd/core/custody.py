@@ -434,6 +434,8 @@ class Custody:
         if not claims.loses(ours, self._me, theirs, peer.name, group.spec.home, both_on):
             if theirs.posture not in (Posture.CLAIMED, Posture.STOPPING):
                 self._contested.add(group.key)
+            if self._exchanges[group.key].stage is Stage.OFFERED:
+                self._exchanges[group.key].withdraw()
             return group.phase is Phase.CLAIMED or group.provisional
         if group.phase is Phase.CLAIMED:
             group.retract(f"{peer.name} claims it")
@@ -456,6 +458,9 @@ class Custody:
             )  # fmt: skip
             self._exchanges[group.key].withdraw()
             self._release_at_once(group, f"{peer.name} holds it and this node gave way")
+        elif group.addresses_up and not group.muted:
+            group.mute(self._desk.now.ms)
+            self._drop([group])
 
     def _release_at_once(self, group: Group, reason: str) -> None:
         """The addresses first, then the units (rule 11)."""

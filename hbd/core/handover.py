@@ -129,6 +129,7 @@ class Handover:
         self._spoke_ms = 0
         self._applied_seq = 0
         """The number of the peer's newest `resource`: an older one comes too late."""
+        self._added: tuple[int, Sets] = (0, NONE)
         self._ask_ms: int | None = None
         """When to ask what it holds, unless it has said so by then."""
         self._yield_ms: int | None = None
@@ -166,6 +167,8 @@ class Handover:
             return False
         if self._legacy:
             return group.key in self._granted
+        if self._set_of(group) in self._yielding.values():
+            return False
         if self.role in (Role.RELEASING, Role.WAITING) and self._set_of(group) <= self._scope:
             return False
         return self._set_of(group) <= self.mine
@@ -238,11 +241,13 @@ class Handover:
         self._ask_ms = self._yield_ms = self._orphans_ms = self._repeat_ms = self._request_ms = None
         self._granted = {group.key for group in self._config.groups}
         self._yielding.clear()
+        self._owed.clear()
 
     def peer_restarted(self) -> None:
         """A new life of the peer: nothing that it said holds."""
         self.peer_stable = self.reported = self._peer_starts = False
-        self._applied_seq = 0
+        self._applied_seq, self._added = 0, (0, NONE)
+        self._owed.clear()
         self.theirs = mirror(ALL - self.mine)
         if self.role in (Role.RELEASING, Role.WAITING):
             # Nobody has what we gave away: it is ours again, unless the new life says otherwise.
@@ -346,7 +351,9 @@ class Handover:
         seq = message.hex(f.SEQ)
         if seq is None:
             return True
-        newer, self._applied_seq = seq > self._applied_seq, max(seq, self._applied_seq)
+        newer = seq > self._applied_seq
+        if message.text(f.RTYPE) == "full":
+            self._applied_seq = max(seq, self._applied_seq)
         return newer
 
     def _resource(self, peer: str, message: Message) -> None:
@@ -354,7 +361,11 @@ class Handover:
         if sets is None:
             return
         first, stable = not self.reported, message.text(f.ISSTABLE)
-        full = message.text(f.RTYPE) == "full"
+        full, seq = message.text(f.RTYPE) == "full", message.hex(f.SEQ) or 0
+        if not full and seq > self._added[0]:
+            self._added = (seq, sets)
+        elif full and seq < self._added[0]:
+            sets |= self._added[1]
         self._release_seen = self._release_seen or message.text(f.INFO) == "standby"
         self._note_overlap(sets if full else sets | self.theirs, message.text(f.INFO) or "")
         if first and stable != "1" and (not self._peer_starts or message.text(f.INFO)):
@@ -576,8 +587,9 @@ class Handover:
             self._request()
         if self._taking_ms is not None and now_ms >= self._taking_ms:
             self._taking_ms = None
-            if self._offer_is_off:
+            if self.role is Role.TAKING and not self._release_seen:
                 self._end_role()
+                self._ask()
         self._mind_orphans()
         if self._repeat_ms is not None and now_ms >= self._repeat_ms:
             self._repeat_ms = None
@@ -637,6 +649,8 @@ class Handover:
                 self._desk.log(Level.CRIT, Kind.CONFLICT, text, group=group.name)
                 self.yield_to_peer(group)
                 self._lost.add(group.key)
+                if self._legacy:
+                    self._owed.add(group.key)
 
     def has_lost(self, group: GroupSpec) -> bool:
         """It is being given up because the peer holds it too, not because anybody agreed on it."""

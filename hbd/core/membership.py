@@ -182,23 +182,24 @@ class Membership:
             return self._desk.now.ms
         return self._echoed_ms
 
-    def unechoed_ms(self) -> int:
-        """How long the peer has not heard us although we hear it.
+    def unechoed_since_ms(self) -> int:
+        """Since when the peer has not heard us, as far as its echoes tell."""
+        return self._hearing_since_ms if self._echoed_ms is None else self._echoed_ms
 
-        0 while that is not known: after a hole in its heartbeats (a healed cut) it needs a heartbeat of
-        ours and another of its own before it can echo anything, which takes two keepalives and the way.
+    def deaf_at_ms(self, limit_ms: int) -> int | None:
+        """From when on a peer that we hear counts as deaf to us, if it goes on like this; None without one.
+
+        After a hole in its heartbeats (a healed cut) it needs a heartbeat of ours and another of its own
+        before it can echo anything, which takes two keepalives and the way. One that has never echoed us has
+        been deaf for as long as we hear it; while it starts, it takes nothing before initdead.
         """
-        peer, now_ms, twice_ms = self.peer, self._desk.now.ms, 2 * self._config.timing.keepalive_ms
-        learnt_ms = self._hearing_since_ms + twice_ms + self._config.timing.keepalive_ms // 8
+        peer, timing = self.peer, self._config.timing
         if peer is None or not peer.alive or peer.kind is not PeerKind.HBD:
-            return 0
-        if now_ms <= learnt_ms or now_ms - self.heard_ms(peer.name) > twice_ms:
-            return 0
-        if self._echoed_ms is not None:
-            return now_ms - self._echoed_ms
-        # It has been deaf to us for as long as we hear it; while it starts, it waits for initdead.
-        timing, starts = self._config.timing, peer.report is None or not peer.report.active
-        return now_ms - self._hearing_since_ms - (timing.initdead_ms - timing.deadtime_ms if starts else 0)
+            return None
+        learnt_ms = self._hearing_since_ms + 2 * timing.keepalive_ms + timing.keepalive_ms // 8
+        starts = self._echoed_ms is None and (peer.report is None or not peer.report.active)
+        borne_ms = limit_ms + (timing.initdead_ms - timing.deadtime_ms if starts else 0)
+        return max(learnt_ms, self.unechoed_since_ms() + borne_ms) + 1
 
     # ------------------------------------------------------------ communication up
 
@@ -383,6 +384,8 @@ class Membership:
         self.channel.forget(peer.name, entirely=True)
         peer.restarted(received.generation)
         self._untold.add(peer.name)
+        if self._echoed_ms is None:
+            self._hearing_since_ms = self._desk.now.ms
         self._asked_ms, self._answered = None, False
         self._desk.emit(StorePeers(self.channel.records()))
 
@@ -392,6 +395,8 @@ class Membership:
                 Level.CRIT, Kind.NODE_RETURNED, f"Cluster node {peer.name} returning after partition.",
                 node=peer.name,
             )  # fmt: skip
+        if peer.dead:
+            peer.gone = False
         if peer.dead or self._desk.now.ms - self.heard_ms(peer.name) > 2 * self._config.timing.keepalive_ms:
             self._hearing_since_ms = self._desk.now.ms
         late = self._liveness.status_heard(

@@ -26,9 +26,9 @@ class Silences:
             self._spans[ear].append((self._heard_ms[ear], now_ms))
         self._heard_ms[ear] = now_ms
 
-    def forgive(self, absent_ms: int) -> None:
+    def forgive(self, now_ms: int, absent_ms: int) -> None:
         """A node stood still or was gone for so long: that was no silence of the wire."""
-        self._heard_ms = [heard_ms + absent_ms for heard_ms in self._heard_ms]
+        self._heard_ms = [min(heard_ms + absent_ms, now_ms) for heard_ms in self._heard_ms]
 
     def were_mutual(self, now_ms: int, since_ms: int) -> bool:
         """Whether at one moment neither heard the other, and at least one still did not at `since_ms`."""

@@ -259,7 +259,7 @@ class World:
 
     def _comes_back(self, machine: Machine) -> None:
         self._woke_ms[machine.name] = self.now_ms
-        self._silences.forgive(self.now_ms - machine.absent_since_ms)
+        self._silences.forgive(self.now_ms, self.now_ms - machine.absent_since_ms)
 
     def _revive(self, machine: Machine) -> None:
         if machine.core is None:

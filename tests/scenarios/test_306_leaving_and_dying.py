@@ -247,3 +247,37 @@ def test_it_says_that_it_is_stable_with_nothing_only_when_what_it_lost_is_stoppe
     pair.run(3000)
     assert pair.alpha.running == {}
     assert beta.heard_since(again_ms)[-1] == "resource none 1"
+
+
+def test_a_classic_peer_that_left_and_comes_back_as_hbd_at_once_takes_no_addresses_off() -> None:
+    pair, beta = both_at_home()
+    beta.resource("none", 0, "shutdown")
+    pair.run(50)
+    beta.say(protocol.shutdone())
+    pair.run(12_000)
+    assert len(pair.alpha.running) == 5
+    swap_ms = pair.now_ms
+    beta.falls_silent()
+    pair.run(250)
+    # the real hbd on beta
+    del pair.stations["beta"]
+    pair.stations["beta"] = pair.beta
+    pair.beta.generation = beta.generation
+    pair.beta.start_daemon()
+    pair.run(3000)
+    assert not [j for j in pair.jobs(pair.alpha, swap_ms) if j.startswith("drop")]
+
+
+
+def test_who_comes_back_after_goodbye_and_death_is_gone_no_more() -> None:
+    pair, beta = both_at_home()
+    beta.resource("none", 0, "shutdown")
+    beta.say(protocol.shutdone())
+    pair.run(500)
+    beta.falls_silent()
+    pair.run(4000)
+    assert len(pair.alpha.running) == 5
+    beta.lives(st="active")  # the same generation, further numbers
+    beta.resource("all", 1)  # it has buried us meanwhile
+    pair.run(20_000)
+    assert pair.alpha.running == {}

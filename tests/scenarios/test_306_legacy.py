@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hbd.config.model import AutoFailback
 from hbd.core import protocol
 from hbd.core.views import ClusterState
@@ -200,3 +202,39 @@ def test_in_legacy_a_node_that_was_away_goes_on_asking_when_the_other_restarts_b
     pair.until(lambda: f"ip-request {SHOP_NAME}" in beta.heard_since(later_ms), 6000)
     beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
     pair.until(lambda: "10.0.0.1" in pair.alpha.running, 200)
+
+
+def test_a_request_of_a_former_life_is_not_answered_in_the_next() -> None:
+    pair = alone_with_all()
+    pair.alpha.troubles.slow["ftp.service"] = 4000
+    beta = joined(pair)
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(500)
+    beta.falls_silent()
+    pair.run(2700)
+    assert pair.logged(pair.alpha, "node beta: is dead")
+    again_ms = pair.now_ms
+    beta.restarts()
+    beta.lives(st="up")
+    pair.run(2000)
+    answered = f"ip-request-resp beta {FILES_NAME}" in beta.heard_since(again_ms)
+    started = "start 10.0.0.2" in pair.jobs(pair.alpha, again_ms)
+    assert not (answered and started)
+
+
+
+@pytest.mark.parametrize("gone_ms", [200, 900, 3000])
+def test_what_a_killed_life_owed_is_answered_by_the_next(gone_ms: int) -> None:
+    pair = alone_with_all()
+    pair.alpha.troubles.slow["ftp.service"] = 500
+    beta = joined(pair)
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(200)
+    pair.alpha.kill_daemon()
+    again_ms = pair.now_ms
+    pair.run(gone_ms)
+    pair.alpha.start_daemon()
+    pair.run(60_000)
+    served = "10.0.0.2" in pair.alpha.running
+    told = f"ip-request-resp beta {FILES_NAME}" in beta.heard_since(again_ms)
+    assert served or told

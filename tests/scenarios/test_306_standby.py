@@ -8,9 +8,11 @@ from hbd.core import protocol
 from hbd.core.events import Scope
 from tests.scenarios.beside_306 import (
     START_FILES,
+    START_SHOP,
     STOP_SHOP,
     both_at_home,
     both_start,
+    survivor_holds_all,
 )
 
 
@@ -221,3 +223,33 @@ def test_a_taker_that_restarts_in_the_middle_leaves_the_group_to_its_giver() -> 
     pair.run(12_000)
     assert sorted(pair.alpha.running) == ["10.0.0.1", "db.service", "web.service"]
     assert pair.view(pair.alpha).last_finished[1] != "done"
+
+
+def test_an_offer_that_its_own_sender_ignored_does_not_block_the_next_one() -> None:
+    pair, beta = both_at_home()
+    beta.ask_resources("local", "me")
+    pair.run(60_000)
+    again_ms = pair.now_ms
+    beta.ask_resources("local", "me")
+    pair.run(500)
+    assert "ask_resources local other" in beta.heard_since(again_ms)
+
+
+def test_an_offer_that_its_own_sender_ignored_does_not_leave_a_set_without_an_owner() -> None:
+    pair, beta, _ = survivor_holds_all()
+    beta.resource("all", 1)
+    pair.run(500)
+    beta.restarts()
+    beta.joins()
+    beta.resource("none", 0)
+    beta.resource("local", 1)
+    again_ms = pair.now_ms
+    pair.run(500)
+    beta.ask_resources("local", "me")
+    asked = 0
+    for _ in range(60):
+        pair.run(1000)
+        if beta.heard_since(again_ms).count("starting") > asked:
+            asked += 1
+            beta.resource("local", 1)
+    assert pair.jobs(pair.alpha, again_ms) == START_SHOP

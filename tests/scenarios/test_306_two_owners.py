@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from hbd.config.model import AutoFailback
+from hbd.core import message as f
 from hbd.core import protocol
-from tests.scenarios.beside_306 import START_SHOP, both_at_home, survivor_holds_all
+from tests.scenarios.beside_306 import START_SHOP, alone_with_all, both_at_home, survivor_holds_all
+from tests.scenarios.pair import FILES, SHOP, Pair, address, group
+from tests.scenarios.puppet import Puppet
 
 
 def test_what_the_heartbeat_took_over_without_our_death_is_left_to_it_after_three_seconds() -> None:
@@ -118,3 +121,50 @@ def test_an_older_report_that_comes_late_changes_nothing() -> None:
     beta.say(protocol.resource("all", True), seq=late)
     pair.run(8000)
     assert pair.jobs(pair.alpha, late_ms) == []
+
+
+def test_a_full_report_that_comes_after_a_partial_one_still_counts() -> None:
+    pair = alone_with_all()
+    beta = Puppet(pair, "beta").joins()
+    beta.resource("none", 0)
+    pair.run(200)
+    beta.resource("none", 1)
+    pair.run(1000)
+    assert len(pair.alpha.running) == 5
+    # beta did not hear alpha for deadtime (one way); it takes all. The first word is lost, and sent again.
+    beta.seq += 1
+    lost = beta.seq
+    beta.say(((f.T, protocol.RESOURCE), (f.RSC_HOLD, "foreign"), (f.INFO, "mach_down")))
+    pair.run(300)
+    beta.say(protocol.resource("all", True, "req_our_resources()"), seq=lost)
+    pair.run(60_000)
+    assert pair.alpha.running == {}
+
+
+
+def test_none_is_not_said_of_a_set_of_which_a_group_runs_again() -> None:
+    pair = Pair(groups=(SHOP, FILES, group("alpha", address("10.0.0.3"))))
+    beta = Puppet(pair, "beta").lives()
+    pair.alpha.start_daemon()
+    pair.run(50)
+    beta.becomes("active")
+    beta.say(protocol.starting())
+    beta.resource("none", 0)
+    pair.run(50)
+    beta.resource("local", 1)
+    pair.run(1000)
+    assert len(pair.alpha.running) == 4
+    pair.alpha.troubles.slow["web.service"] = 3000
+    beta.resource("all", 1)
+    pair.run(3500)
+    assert "10.0.0.3" not in pair.alpha.running
+    assert "web.service" in pair.alpha.running
+    beta.restarts()
+    beta.joins()
+    beta.resource("none", 0)
+    beta.resource("local", 1)
+    again_ms = pair.now_ms
+    for _ in range(400):
+        pair.run(10)
+        told = [s for s in beta.heard_since(again_ms) if s.startswith("resource none")]
+        assert not (told and pair.alpha.running)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hbd.config.model import AutoFailback
-from hbd.core.events import Reload
+from hbd.core.events import Reload, Stop
 from tests.scenarios.pair import GROUPS, SHOP_KEY, Pair, all_on, at_home, group, reconfigured, unit
 
 
@@ -148,3 +148,31 @@ def test_a_restart_during_the_cut_is_no_way_round_the_conflict() -> None:
     pair.run(4000)
     assert all(owner in ("alpha", "beta") for owner in pair.owners().values())
     assert [g.owner for g in pair.view(pair.alpha).groups] == [g.owner for g in pair.view(pair.beta).groups]
+
+
+def test_a_conflict_takes_the_addresses_off_a_group_that_is_stopping() -> None:
+    pair = Pair().started()
+    pair.twice_allowed = True
+    pair.cut()
+    pair.until(lambda: len(pair.beta.running) == 5, 6000)
+    pair.alpha.troubles.slow["db.service"] = 15_000
+    pair.ask(pair.alpha, Stop())
+    pair.run(500)
+    pair.heal()
+    pair.run(1000)
+    both = pair.alpha.running.keys() & pair.beta.running.keys()
+    assert "10.0.0.1" not in both
+
+
+def test_a_conflict_takes_the_addresses_off_a_group_that_is_blocked() -> None:
+    pair = Pair().started()
+    pair.twice_allowed = True
+    pair.cut()
+    pair.until(lambda: len(pair.beta.running) == 5, 6000)
+    pair.alpha.troubles.stop_fails["db.service"] = 1000
+    pair.ask(pair.alpha, Stop())
+    pair.run(500)
+    pair.heal()
+    pair.run(120_000)
+    both = pair.alpha.running.keys() & pair.beta.running.keys()
+    assert "10.0.0.1" not in both

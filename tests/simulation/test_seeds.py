@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
-from hbd.sim.world import Violation, World, trace_of
+import pytest
+
+from hbd.sim.world import Setting, Violation, World, trace_of
 
 SEEDS = int(os.environ.get("HBD_SEEDS", "20000"))
 CHUNK = 250
@@ -28,6 +31,18 @@ def test_no_seed_breaks_an_invariant() -> None:
     with ProcessPoolExecutor() as pool:
         found = [text for chunk in pool.map(_violations, range(0, SEEDS, CHUNK)) for text in chunk]
     assert not found, f"{len(found)} of {SEEDS} seeds; the first:\n{found[0]}"
+
+
+def test_other_ratios_of_deadtime_to_keepalive_break_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = World._draw_setting
+
+    def draw(self: World) -> Setting:
+        keepalive_ms, ratio = self._rng.choice((200, 500, 1000)), self._rng.choice((3, 4, 8, 12))
+        return replace(drawn(self), keepalive_ms=keepalive_ms, deadtime_ms=keepalive_ms * ratio)
+
+    monkeypatch.setattr(World, "_draw_setting", draw)
+    for seed in range(SEEDS // 100):
+        World(seed).run()
 
 
 def test_a_seed_gives_the_same_run_under_every_hash_seed() -> None:
