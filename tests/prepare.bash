@@ -13,7 +13,7 @@ unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
 readonly TOOLS_PACKAGES=(
     python3 python3-venv python3-dev gcc libc6-dev pkg-config libsystemd-dev
     systemd systemd-container mmdebstrap debian-archive-keyring mount util-linux
-    iproute2 nftables procps dbus-daemon
+    iproute2 nftables procps dbus-daemon libglib2.0-bin
 )
 
 heading() { printf '\n=== %s ===\n' "$*"; }

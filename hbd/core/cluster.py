@@ -167,7 +167,7 @@ class Cluster:
         for deadline_ms in (peers_ms, self._custody.deadline_ms(), talk_ms, self._clients.deadline_ms()):
             if deadline_ms is not None:
                 times.append(deadline_ms)
-        deaf_ms = self._deaf_at_ms()
+        deaf_ms = self._deaf_at_ms(self._next_status_ms)
         if deaf_ms is not None and deaf_ms > self._desk.now.ms:
             times.append(deaf_ms)
         # What is due now was looked at in this step, or comes up again in the next.
@@ -221,7 +221,7 @@ class Cluster:
 
     def _notice_deaf_peer(self) -> None:
         """We hear a peer that does not echo us: it will bury us, so give way before it does (rule 12)."""
-        peer, due_ms, now_ms = self._membership.peer, self._deaf_at_ms(), self._desk.now.ms
+        peer, due_ms, now_ms = self._membership.peer, self._deaf_at_ms(self._desk.now.ms), self._desk.now.ms
         if peer is None or due_ms is None or now_ms < due_ms or not self._custody.serving:
             return
         if now_ms - self._membership.heard_ms(peer.name) > 2 * self._config.timing.keepalive_ms:
@@ -234,9 +234,13 @@ class Cluster:
         )  # fmt: skip
         self._mute(peer)
 
-    def _deaf_at_ms(self) -> int | None:
+    def _deaf_at_ms(self, until_ms: int) -> int | None:
+        """When the peer has to be taken for deaf, if that is not later than `until_ms`."""
         # An echo may be two keepalives old; where deadtime leaves no more than that, nothing can be told.
-        return self._membership.deaf_at_ms(max(self.patience_ms, 5 * self._config.timing.keepalive_ms // 2))
+        limit_ms = max(self.patience_ms, 5 * self._config.timing.keepalive_ms // 2)
+        if self._membership.unechoed_since_ms() + limit_ms >= until_ms:
+            return None
+        return self._membership.deaf_at_ms(limit_ms)
 
     @property
     def patience_ms(self) -> int:

@@ -46,7 +46,8 @@ def test_over_the_serial_line_alone_nobody_dies_and_the_group_is_handed_over_and
             lab[name].wait_for_journal(f"Link {peer}:{link} dead\\.$", since_us=began_us)
     lab[TWO].run("hbctl takeover --wait")
     wait_until(lambda: holds(lab[TWO]) and not holds(lab[ONE]), 15, f"{ADDRESS} on {TWO}")
-    lab[TWO].run("hbctl standby --wait")
+    # Over the slow line 3.0.6's word that it is stable again takes its time.
+    wait_until(lambda: not lab[TWO].run("hbctl standby --wait", check=False).returncode, 15, "a standby")
     wait_until(lambda: holds(lab[ONE]) and not holds(lab[TWO]), 15, f"{ADDRESS} on {ONE}")
     for name in (ONE, TWO):
         texts = [entry.message for entry in lab[name].journal(since_us=began_us)]
@@ -58,6 +59,7 @@ def test_over_the_serial_line_alone_nobody_dies_and_the_group_is_handed_over_and
 def test_the_real_one_has_nothing_to_complain_of(lab: Lab) -> None:
     assert classic.said(lab[ONE], f"Starting serial heartbeat on tty {TTY} (19200 baud)")
     # While the interface has no usable link-local address, just after its carrier came.
-    early = "mcast6_write: Unable to send HBcomm packet"
-    assert [text for text in classic.complaints(lab[ONE]) if early not in text] == []
+    early = ("mcast6_write: Unable to send HBcomm packet", "write_child: write failure on mcast6")
+    complaints = classic.complaints(lab[ONE])
+    assert [text for text in complaints if not any(each in text for each in early)] == []
     assert classic.said(lab[ONE], "TTY write timeout") == []
