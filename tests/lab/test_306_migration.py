@@ -31,6 +31,8 @@ FALSE_ALARMS = ("replay attack", "Both machines own", "No one owns", "returning 
 TIMINGS = Timings(200, 800, 2000, 4000)
 PLAIN_SWITCHES = 6
 """Each time when two 3.0.6 are there: most of a switch-over is the time of its scripts, which varies."""
+RESOLUTION_MS = 2 * 20
+"""A gap begins and ends with a question of the client, and these are 20 ms apart."""
 DAEMONS = ("heartbeat", "hbd")
 
 pytestmark = pytest.mark.alone
@@ -162,7 +164,8 @@ def test_the_page_leads_to_hbd_and_back_and_there_again(
     print("\nlongest gap of each plain switch-over:", *(f"{each.longest_ms:.0f}" for each in plain), "ms")
     print("switch-overs there, back, there:", *(each.moves_ms for each in migration), "ms")
     assert all(each.moves_ms for each in migration)
-    assert max(each.longest_ms for each in migration) <= max(each.longest_ms for each in plain)
+    longest_ms = max(each.longest_ms for each in migration)
+    assert longest_ms <= max(each.longest_ms for each in plain) + RESOLUTION_MS
 
 
 def plain_switches(lab: Lab, http: HttpProbe, home: str) -> list["Stretch"]:
