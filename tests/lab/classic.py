@@ -30,6 +30,8 @@ START_DELAY_MS = 10_000
 """How long it waits at a common start before anything is started; fixed in the daemon."""
 
 _WORSE = re.compile(r"\b(ERROR|CRIT|CRITICAL|EMERG): ")
+_NO_MEMORY_TO_LOCK = "Cannot lock ourselves into memory"
+_SPOILT = ("NV failure", "Message with zero fields")
 _DAEMON = "/usr/libexec/heartbeat/heartbeat"
 _TOOLS = "/usr/share/heartbeat"
 _SCRIPT = """\
@@ -158,9 +160,14 @@ def said(node: Node, text: str, since_us: int = 0) -> list[Entry]:
 
 
 def complaints(node: Node, since_us: int = 0) -> list[str]:
-    """What it has logged as an error or worse, but for the memory that no container lets it lock."""
-    texts = [entry.message for entry in log(node, since_us)]
-    return [text for text in texts if _WORSE.search(text) and "Cannot lock ourselves into memory" not in text]
+    """What it has logged as an error or worse, but for what is the container's or its own scripts' fault."""
+    texts = [entry.message for entry in log(node, since_us) if _WORSE.search(entry.message)]
+    return [text for text in texts if not any(each in text for each in (_NO_MEMORY_TO_LOCK, *_SPOILT))]
+
+
+def has_spoilt_a_message(node: Node, since_us: int = 0) -> bool:
+    """Several of its scripts wrote to its FIFO at the same time, and what one of them said is lost."""
+    return any(said(node, text, since_us) for text in _SPOILT)
 
 
 def wait_until_said(node: Node, pattern: str, since_us: int = 0, timeout: float = 15) -> Entry:

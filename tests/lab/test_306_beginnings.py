@@ -124,7 +124,7 @@ def start_real_alone(pair: Mixed) -> int:
         try:
             return start_alone(pair, pair.real, pair.start_real)
         except LabError:
-            if not classic.said(pair.real, "NV failure", began_us):
+            if not classic.has_spoilt_a_message(pair.real, began_us):
                 raise
             pair.real.power_kill()
             pair.real.boot()

@@ -3,6 +3,7 @@
 In every story 3.0.6 is on linuxha1 in one lab and on linuxha2 in another, at the same time.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -77,16 +78,27 @@ def test_every_standby_and_takeover_moves_the_same_as_between_two_of_3_0_6(at_ho
 
 
 def play(pair: Mixed, move: Move) -> None:
-    """Order it, and see it done; `hbctl --wait` returns when the truth is what was asked for."""
+    """Order it, and see it done; once more where 3.0.6's own scripts have spoilt its messages."""
+    for last in (False, False, True):
+        began_us = now_us()
+        try:
+            play_once(pair, move)
+        except (AssertionError, LabError) as error:
+            error.add_note(str(move))
+            if last or not classic.has_spoilt_a_message(pair.real, began_us):
+                raise
+            time.sleep(11)  # Who waits for an answer that was lost waits 10 s.
+        else:
+            return
+
+
+def play_once(pair: Mixed, move: Move) -> None:
+    """`hbctl --wait` returns when the truth is what was asked for."""
     owners = HOMES if move.then is None else pair.everything_on(getattr(pair, move.then))
     orders: dict[str, Callable[..., None]] = {"standby": classic.standby, "takeover": classic.takeover}
-    try:
-        if move.by == "real":
-            orders[move.command](pair.real, move.which)
-        else:
-            pair.ours.run(["hbctl", move.command, move.which, "--wait"])
-            assert held(pair.lab) == truth_of(owners)
-        pair.settle(owners)
-    except (AssertionError, LabError) as error:
-        error.add_note(str(move))
-        raise
+    if move.by == "real":
+        orders[move.command](pair.real, move.which)
+    else:
+        pair.ours.run(["hbctl", move.command, move.which, "--wait"])
+        assert held(pair.lab) == truth_of(owners)
+    pair.settle(owners)
