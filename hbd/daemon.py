@@ -432,7 +432,8 @@ class Daemon:
 
     async def _settle_units(self) -> None:
         """Order hbd after the units it manages, and warn of those that systemd would start itself."""
-        await self._a_quiet_moment()
+        if units_boot.DROP_IN.exists():
+            await self._a_quiet_moment()  # Ordered already, as it was: no hurry.
         units = [
             resource.unit
             for group in self._config.groups
@@ -444,6 +445,8 @@ class Daemon:
             try:
                 async with asyncio.timeout(RETRY_S * 6):
                     await units_boot.order_after(self._systemd, units)
+                await self._a_quiet_moment()
+                async with asyncio.timeout(RETRY_S * 6):
                     for warning in await units_boot.boot_warnings(self._systemd, units):
                         log.warning("%s", warning)
                 return
