@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hbd import __version__, clock, configuration, realtime, units_boot
+from hbd import __version__, clock, configuration, cores, realtime, units_boot
 from hbd.agents.address import AddressAgent
 from hbd.agents.script import ScriptAgent, Surroundings
 from hbd.agents.scriptenv import script_environment
@@ -85,7 +85,9 @@ class Places:
 def main(arguments: list[str], gone: list[str]) -> int:
     """The exit status. `gone`: addresses that were taken off before anything else."""
     options = _parser().parse_args(arguments)
-    places = Places(Path(options.config_dir), Path(options.state_dir), Path(options.run_dir))
+    # Absolute: coreroot may take us elsewhere.
+    directories = (options.config_dir, options.state_dir, options.run_dir)
+    places = Places(*(Path(each).absolute() for each in directories))
     if options.check:
         return _check(places.config)
     journal = Journal()
@@ -125,6 +127,10 @@ def _start(
     log.info("%s", describe(config.logging))
     for note in begun.notes:
         journal.log(note)
+    for refusal in cores.arrange(config.coredumps, config.coreroot):
+        log.error("%s", refusal)
+    if config.coredumps:
+        log.info("%s", cores.describe(config.coreroot))
     if config.realtime:
         for refusal in realtime.be_realtime(config.rtprio):
             log.error("%s", refusal)

@@ -13,6 +13,8 @@ _RESTART = {
     "rtprio": "rtprio",
     "hbgenmethod": "hbgenmethod",
     "uuidfrom": "uuidfrom",
+    "coredumps": "coredumps",
+    "coreroot": "coreroot",
 }
 """Fields of Config that are used once, at the start."""
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from hbd.config import hacf_absent as absent
 from hbd.config import hacf_clients as clients
+from hbd.config import hacf_fencing as fencing
 from hbd.config import hacf_media as media
 from hbd.config.directives import Directive, Takes, choice, duration, number, read, switch, text
 from hbd.config.findings import Findings, Word, suggestion
 from hbd.config.hacf_checks import finish
-from hbd.config.hacf_draft import DEFAULT_PORT, HaCf, HaCfDraft
+from hbd.config.hacf_draft import DEFAULT_CORE_ROOT, DEFAULT_PORT, HaCf, HaCfDraft
 from hbd.config.model import AutoFailback
 from hbd.config.scalars import boolean
 
@@ -26,6 +28,8 @@ FACILITIES = (
     *("lpr", "mail", "news", "syslog", "user", "uucp"),
     *(f"local{index}" for index in range(8)),
 )
+COMPRESSIONS = ("zlib", "bz2")
+"""The plugins that cluster-glue ships."""
 OUT_OF_REACH = ("/home/", "/root/", "/run/user/")
 """ProtectHome=, systemd.exec(5)."""
 RTPRIO_MIN, RTPRIO_MAX = 1, 99  # sched_get_priority_min and _max of SCHED_FIFO on Linux
@@ -87,8 +91,16 @@ def _facility(draft: HaCfDraft, name: str, word: Word) -> None:
         draft.found.error(word, f"Log facility({word.text}) not valid{suggestion(word.text, FACILITIES)}")
 
 
+def _core_root(draft: HaCfDraft, name: str, word: Word) -> None:
+    draft.texts[name] = word.text
+    if not word.text.startswith("/"):
+        draft.found.warning(word, f"{name} {word.text} is not an absolute path; /{word.text} is meant")
+
+
 def _compression(draft: HaCfDraft, name: str, word: Word) -> None:
-    if word.text not in ("zlib", "bz2"):  # what cluster-glue ships
+    if word.text in COMPRESSIONS:
+        draft.texts[name] = word.text
+    else:
         draft.found.error(word, f"Compression module({word.text}) not found; write zlib or bz2")
 
 
@@ -126,8 +138,8 @@ ROWS: tuple[Directive[HaCfDraft], ...] = (
     Directive("respawn", LINE, clients.client),
     Directive("failfast", LINE, clients.client),
     Directive("apiauth", LINE, clients.apiauth),
-    Directive("stonith", LINE, clients.stonith),
-    Directive("stonith_host", LINE, clients.stonith),
+    Directive("stonith", LINE, fencing.stonith),
+    Directive("stonith_host", LINE, fencing.stonith_host),
     Directive("watchdog", ONE, text, later=True, once=True),
     Directive("env", MANY, clients.env),
     Directive("crm", ONE, clients.crm, default="false", once=True),
@@ -141,23 +153,23 @@ ROWS: tuple[Directive[HaCfDraft], ...] = (
     Directive("logfile", ONE, _log_file),
     Directive("debugfile", ONE, _log_file),
     Directive("logfacility", ONE, _facility),
-    Directive("use_logd", ONE, switch, later=True),
-    Directive("conn_logd_time", ONE, duration(1), default="60", later=True),
+    Directive("use_logd", ONE, absent.use_logd),
+    Directive("conn_logd_time", ONE, absent.conn_logd_time, default="60"),
     Directive("debug", ONE, number(0, 255), default="0"),
     Directive("syslogmsgfmt", ONE, switch, default="true"),
     Directive("log_badpack", ONE, switch, default="true"),
     # Process behaviour
     Directive("realtime", ONE, switch, default="true"),
     Directive("rtprio", ONE, number(RTPRIO_MIN, RTPRIO_MAX, "Illegal realtime priority [{word}]")),
-    Directive("memreserve", ONE, number(1), default="6500", later=True),
-    Directive("coredumps", ONE, switch, default="true", later=True),
-    Directive("coreroot", ONE, text, default="/var/lib/heartbeat/cores", later=True),
-    Directive("use_apphbd", ONE, switch, later=True),
+    Directive("memreserve", ONE, absent.memreserve, default="6500"),
+    Directive("coredumps", ONE, switch, default="true"),
+    Directive("coreroot", ONE, _core_root, default=DEFAULT_CORE_ROOT),
+    Directive("use_apphbd", ONE, absent.use_apphbd),
     # Wire
     Directive("msgfmt", ONE, choice("classic", "netstring"), default="classic"),
-    Directive("compression", ONE, _compression, default="zlib", later=True),
-    Directive("compression_threshold", ONE, number(1), default="2", later=True),
-    Directive("traditional_compression", ONE, switch, default="no", later=True),
+    Directive("compression", ONE, _compression, default="zlib"),
+    Directive("compression_threshold", ONE, number(1), default="2"),
+    Directive("traditional_compression", ONE, switch, default="no"),
 )
 TABLE = {row.name: row for row in ROWS}
 

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hbd.config import hacf_fencing as fencing
 from hbd.config.directives import Directive, Takes
 from hbd.config.findings import Word, node_suggestion
-from hbd.config.hacf_draft import HaCf, HaCfDraft
-from hbd.config.model import AutoFailback, Logging, MediumSpec, MsgFormat, Ping, Place, Serial, Timing
+from hbd.config.hacf_draft import DEFAULT_CORE_ROOT, HaCf, HaCfDraft
+from hbd.config.model import (
+    AutoFailback,
+    Compression,
+    Logging,
+    MediumSpec,
+    MsgFormat,
+    Ping,
+    Place,
+    Serial,
+    Timing,
+)
 
 _MEDIA_NAMES = ("bcast", "udp", "ucast", "ucast6", "mcast", "mcast6", "serial")
 
@@ -43,6 +54,11 @@ def finish(
         uuidfrom=draft.texts.get("uuidfrom", "file"),
         logging=_logging(draft),
         environment=tuple(draft.environment.items()),
+        coredumps=draft.switches.get("coredumps", True if "coreroot" in draft.texts else None),
+        coreroot=draft.texts.get("coreroot", DEFAULT_CORE_ROOT),
+        compression=_compression(draft),
+        stonith=fencing.chosen(draft, local_node),
+        stonith_lines=tuple(line for _, line, _ in draft.stonith),
         parameters=_parameters(draft, timing, rows, default_port),
     )
 
@@ -172,6 +188,15 @@ def _logging(draft: HaCfDraft) -> Logging:
         debug=draft.numbers.get("debug", 0),
         syslog_format=draft.switches.get("syslogmsgfmt", True),
     )
+
+
+def _compression(draft: HaCfDraft) -> Compression | None:
+    """Whole messages are compressed with `traditional_compression` only (3.0.6)."""
+    if not draft.switches.get("traditional_compression", False):
+        return None
+    default = Compression()
+    threshold = draft.numbers.get("compression_threshold", default.threshold_bytes // 1024)
+    return Compression(draft.texts.get("compression", default.algorithm), threshold * 1024)
 
 
 def _said(draft: HaCfDraft, *names: str) -> Word | Place:

@@ -1,4 +1,4 @@
-"""ha.cf's lines about other programs: respawn, failfast, apiauth, env, stonith, crm.
+"""ha.cf's lines about other programs: respawn, failfast, apiauth, env, crm.
 
 Whether a user exists or a program can be executed depends on the machine of
 the moment and is not judged here.
@@ -68,15 +68,6 @@ def env(draft: HaCfDraft, name: str, word: Word) -> None:
         draft.found.warning(word, f"no script could read HA_{key} from its environment; left out")
         return
     draft.environment[key] = value
-
-
-def stonith(draft: HaCfDraft, name: str, line: Word) -> None:
-    """Refused whole, also where stonith_host names another node: the cluster was to be fenced."""
-    draft.found.error(
-        line,
-        f"{name}: this version of hbd cannot fence, and refuses to run unfenced where fencing is asked for; "
-        "remove the line if you accept that silence for deadtime counts as death",
-    )
 
 
 def crm(draft: HaCfDraft, name: str, word: Word) -> None:

@@ -6,11 +6,22 @@ from dataclasses import dataclass, field
 
 from hbd.config.directives import Draft
 from hbd.config.findings import Word
-from hbd.config.model import AutoFailback, Client, Logging, MediumSpec, MsgFormat, Serial, Timing
+from hbd.config.model import (
+    AutoFailback,
+    Client,
+    Compression,
+    Logging,
+    MediumSpec,
+    MsgFormat,
+    Serial,
+    Stonith,
+    Timing,
+)
 
 DEFAULT_PORT = 694
 """IANA's ha-cluster; 3.0.6 uses it where /etc/services does not know `ha-cluster`."""
 DEFAULT_BAUD = 19200
+DEFAULT_CORE_ROOT = "/var/lib/heartbeat/cores"
 BAUD_RATES = ("9600", "19200", "38400", "57600", "115200", "230400", "460800")
 
 MAX_NODES = 100
@@ -32,6 +43,8 @@ class HaCfDraft(Draft):
     clients: list[Client] = field(default_factory=list)
     api_clients: dict[str, Word] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    stonith: list[tuple[str, Word, Stonith]] = field(default_factory=list)
+    """The node whose peer is to be reset (or `*`), the line, and by what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +71,10 @@ class HaCf:
     uuidfrom: str
     logging: Logging
     environment: tuple[tuple[str, str], ...]
+    coredumps: bool | None
+    coreroot: str
+    compression: Compression | None
+    stonith: Stonith | None
+    stonith_lines: tuple[Word, ...]
+    """All of them, also those for other nodes."""
     parameters: tuple[tuple[str, str], ...]

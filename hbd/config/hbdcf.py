@@ -7,8 +7,9 @@ missing.
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import dataclass, field
 
-from hbd.config.directives import Directive, Draft, Takes, duration, read
+from hbd.config.directives import Directive, Draft, Takes, choice, duration, read
 from hbd.config.findings import Findings, Word, suggestion
 from hbd.config.model import Limits
 
@@ -16,12 +17,22 @@ ROWS: tuple[Directive[Draft], ...] = (
     Directive("start-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
     Directive("stop-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
     Directive("probe-timeout", Takes.ONE, duration(minimum_ms=1), default="10"),
+    Directive("fencing", Takes.ONE, choice("none")),
 )
 TABLE = {row.name: row for row in ROWS}
 
 
-def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = ()) -> Limits:
-    """The limits the file sets; what it leaves out has its default."""
+@dataclass(frozen=True, slots=True)
+class HbdCf:
+    """hbd.cf, read. Meaningful only if no error was found."""
+
+    limits: Limits = field(default_factory=Limits)
+    unfenced: bool = False
+    """`fencing none`: run although ha.cf asks for fencing."""
+
+
+def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = ()) -> HbdCf:
+    """What the file says; what it leaves out has its default."""
 
     def unknown(name: Word) -> str:
         if name.text in ha_cf_names:
@@ -31,8 +42,11 @@ def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = (
     draft = Draft(path, found)
     read(text, draft, TABLE, unknown)
     limits = Limits()
-    return Limits(
-        start_ms=draft.numbers.get("start-timeout", limits.start_ms),
-        stop_ms=draft.numbers.get("stop-timeout", limits.stop_ms),
-        probe_ms=draft.numbers.get("probe-timeout", limits.probe_ms),
+    return HbdCf(
+        limits=Limits(
+            start_ms=draft.numbers.get("start-timeout", limits.start_ms),
+            stop_ms=draft.numbers.get("stop-timeout", limits.stop_ms),
+            probe_ms=draft.numbers.get("probe-timeout", limits.probe_ms),
+        ),
+        unfenced=draft.texts.get("fencing") == "none",
     )

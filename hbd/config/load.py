@@ -11,11 +11,12 @@ import socket
 import stat
 from pathlib import Path
 
-from hbd.config import authkeys, hacf, haresources, hbdcf, serialfit
+from hbd.config import authkeys, hacf, hacf_fencing, haresources, hbdcf, serialfit
 from hbd.config.findings import ConfigError, Finding, Findings
 from hbd.config.hacf_draft import DEFAULT_PORT, HaCf
+from hbd.config.hbdcf import HbdCf
 from hbd.config.lookup import Lookup
-from hbd.config.model import Config, GroupSpec, Keys, Limits, Place
+from hbd.config.model import Config, GroupSpec, Keys, Place
 from hbd.config.units import UnitFiles
 
 READ_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
@@ -33,7 +34,9 @@ def load(
     found = Findings()
     asked = lookup or UnitFiles(unit_root, config_dir / "resource.d")
     ha_cf = _read_ha_cf(config_dir / "ha.cf", node_name.lower(), found)
-    limits = _read_hbd_cf(config_dir / "hbd.cf", found)
+    hbd_cf = _read_hbd_cf(config_dir / "hbd.cf", found)
+    if ha_cf is not None:
+        hacf_fencing.refuse(ha_cf, hbd_cf.unfenced, found)
     groups = _read_haresources(config_dir / "haresources", ha_cf, asked, found)
     keys = _read_authkeys(config_dir / "authkeys", found)
     if ha_cf is not None and groups and len(ha_cf.nodes) > MOST_NODES_WITH_GROUPS:
@@ -48,7 +51,7 @@ def load(
         raise ConfigError(found.sorted())
     assert ha_cf is not None, "a missing ha.cf is an error"
     assert keys is not None, "an authkeys without keys is an error"
-    return _config(ha_cf, node_name.lower(), keys, groups, limits), found
+    return _config(ha_cf, node_name.lower(), keys, groups, hbd_cf), found
 
 
 def check(
@@ -79,7 +82,7 @@ def default_port() -> int:
         return DEFAULT_PORT
 
 
-def _config(ha_cf: HaCf, local: str, keys: Keys, groups: tuple[GroupSpec, ...], limits: Limits) -> Config:
+def _config(ha_cf: HaCf, local: str, keys: Keys, groups: tuple[GroupSpec, ...], hbd_cf: HbdCf) -> Config:
     return Config(
         local_node=local,
         nodes=tuple(node.text for node in ha_cf.nodes),
@@ -97,9 +100,13 @@ def _config(ha_cf: HaCf, local: str, keys: Keys, groups: tuple[GroupSpec, ...], 
         watchdog=ha_cf.watchdog,
         hbgenmethod=ha_cf.hbgenmethod,
         uuidfrom=ha_cf.uuidfrom,
-        limits=limits,
+        limits=hbd_cf.limits,
         logging=ha_cf.logging,
         environment=ha_cf.environment,
+        compression=ha_cf.compression,
+        coredumps=ha_cf.coredumps,
+        coreroot=ha_cf.coreroot,
+        stonith=ha_cf.stonith,
         parameters=ha_cf.parameters,
     )
 
@@ -113,14 +120,14 @@ def _read_ha_cf(path: Path, local: str, found: Findings) -> HaCf | None:
     return hacf.parse(text, str(path), local, found, default_port=default_port(), hbd_cf_names=hbdcf.TABLE)
 
 
-def _read_hbd_cf(path: Path, found: Findings) -> Limits:
+def _read_hbd_cf(path: Path, found: Findings) -> HbdCf:
     try:
         text, _ = _read(path)
     except FileNotFoundError:
-        return Limits()
+        return HbdCf()
     except OSError as error:
         found.error(_top(path), f"Cannot open config file [{path}]: {_reason(error)}")
-        return Limits()
+        return HbdCf()
     return hbdcf.parse(text, str(path), found, hacf.TABLE)
 
 

@@ -311,6 +311,26 @@ class Logging:
 
 
 @dataclass(frozen=True, slots=True)
+class Compression:
+    """`traditional_compression yes`: how messages above a length are packed."""
+
+    algorithm: str = "zlib"
+    """zlib or bz2."""
+    threshold_bytes: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Stonith:
+    """A `stonith` or `stonith_host` line for this node: what is to reset its peer."""
+
+    device: str
+    """libstonith's name for that kind of device."""
+    parameters: str
+    """The rest of the line: words for the device, or the file that has them."""
+    place: Place = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole, valid configuration."""
 
@@ -334,6 +354,13 @@ class Config:
     uuidfrom: str = "file"
     limits: Limits = Limits()
     logging: Logging = Logging()
+    compression: Compression | None = None
+    """None: nothing that is sent is compressed. What comes in may be, in any case."""
+    coredumps: bool | None = None
+    """Whether a crash leaves a core file; None leaves that to the unit."""
+    coreroot: str = "/var/lib/heartbeat/cores"
+    stonith: Stonith | None = None
+    """What was to fence the peer. Given only where hbd.cf says `fencing none`: it is never used."""
     environment: tuple[tuple[str, str], ...] = ()
     """Of `env`: names without the HA_ that scripts see in front of them."""
     parameters: tuple[tuple[str, str], ...] = ()

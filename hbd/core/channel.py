@@ -16,6 +16,7 @@ from hbd.core import protocol, wire
 from hbd.core.effects import PeerRecord, Transmit
 from hbd.core.events import Instant
 from hbd.core.message import BadField, Message, Value
+from hbd.core.packing import packed
 from hbd.core.report import decode
 from hbd.core.rexmit import AboveMax, CorruptedAck, History, Nak, Resend
 from hbd.core.sequence import Fact, Sequenced, SequenceTracker, Verdict
@@ -85,7 +86,7 @@ class Channel:
 
     def reconfigure(self, config: Config) -> None:
         """New keys, nodes and formats after a reload."""
-        self.keys, self._msgfmt = config.keys, config.msgfmt
+        self.keys, self._msgfmt, self._compression = config.keys, config.msgfmt, config.compression
         self._nodes = config.nodes
         self._ttl = str(config.hopfudge + len(config.nodes) + len(config.ping_nodes))
         delay_ms = config.timing.max_rexmit_delay_ms
@@ -129,7 +130,8 @@ class Channel:
 
     def _encode(self, message: Message) -> bytes:
         self.sent += 1
-        return wire.encode(message, self.keys, self._msgfmt, signing_number=self.signing_number)
+        sent = packed(message, self._compression)
+        return wire.encode(sent, self.keys, self._msgfmt, signing_number=self.signing_number)
 
     def with_line(self, transmit: Transmit) -> Transmit:
         """A datagram of ours and its form for serial lines: classic framing, with a signature of its own."""

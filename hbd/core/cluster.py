@@ -57,6 +57,7 @@ from hbd.core.events import (
     Takeover,
     Tick,
 )
+from hbd.core.fencing import unfenced
 from hbd.core.handover import Handover
 from hbd.core.membership import Died, Identity, Membership, Reported, Said
 from hbd.core.report import Report
@@ -381,8 +382,8 @@ class Cluster:
             text = "Resource takeover cancelled - shutdown in progress."
             self._desk.info(Kind.TAKEOVER, text, node=peer.name)
             return
-        self._desk.warn(Kind.NO_FENCING, "No STONITH device configured.", node=peer.name)
-        self._desk.warn(Kind.NO_FENCING, "Shared disks are not protected.", node=peer.name)
+        for text in unfenced(self._config, peer.name):
+            self._desk.warn(Kind.NO_FENCING, text, node=peer.name)
         self._desk.info(Kind.TAKEOVER, f"Resources being acquired from {peer.name}.", node=peer.name)
         self._taking_over = peer.name
 

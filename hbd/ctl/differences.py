@@ -136,8 +136,9 @@ def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remar
         case "stonith" | "stonith_host" if value:
             yield _note(
                 name,
-                "3.0.6 resets a dead peer before it takes over; hbd takes over after deadtime alone. While "
-                "the pair is mixed, a 3.0.6 node with this line would reset a silent hbd node",
+                "3.0.6 resets a dead peer before it takes over; hbd starts only with 'fencing none' in "
+                "hbd.cf, and takes over after deadtime alone. While the pair is mixed, a 3.0.6 node with "
+                "this line would reset a silent hbd node",
             )
         case "logfile" | "debugfile" if value.startswith(hacf.OUT_OF_REACH):
             yield _note(name, f"hbd has no access to {value} (ProtectHome=yes); the journal has every line")
@@ -152,6 +153,9 @@ def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remar
         case "apiauth" if value:
             text = "hbd has no socket for heartbeat's clients; everyone may read its state on D-Bus"
             yield _note(name, text)
+        case other if value and other in INSTEAD:
+            if boolean(value.split()[-1]) is not False:
+                yield _note(name, INSTEAD[other].format(value))
         case other if value and other in later:
             yield _note(name, LATER[other].format(value))
 
@@ -216,18 +220,20 @@ LATER: dict[str, str] = {
     "ping_group": _NOT_ASKED,
     "watchdog": "hbd does not open {}: systemd restarts an hbd that hangs, and RuntimeWatchdogSec= of "
     "systemd-system.conf(5) resets a machine that hangs",
+}
+"""For each directive that is accepted and not in effect: what follows. `{}` is its value."""
+
+INSTEAD: dict[str, str] = {
     "use_logd": "ha_logd is not used, and what logd.cf names gets no more lines: hbd writes to the journal "
     "(journalctl -u hbd), and to the files and the syslog facility that ha.cf itself names",
     "conn_logd_time": "without effect: ha_logd is not used",
     "memreserve": "without effect: hbd locks what it uses",
-    "coredumps": "without effect: see coredumpctl(1), and LimitCORE= in hbd.service",
-    "coreroot": "without effect: see coredumpctl(1)",
+    "coredumps": "a dump takes time of the peer's patience: systemd starts hbd again only when it is written",
+    "coreroot": "core files of hbd lie in {} itself, not in a directory for each user",
     "use_apphbd": "without effect: systemd watches hbd",
-    "compression": "no difference: what hbd sends is never that long, and it reads what a peer compressed",
-    "compression_threshold": "no difference: what hbd sends is never that long",
-    "traditional_compression": "no difference: what hbd sends is never that long",
 }
-"""For each directive that is accepted and not in effect: what follows. `{}` is its value."""
+"""For directives of which hbd makes something else, or nothing: what. `{}` is the value; `off` asks for
+nothing."""
 
 
 # ---------------------------------------------------------------- haresources

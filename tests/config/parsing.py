@@ -9,7 +9,7 @@ from hbd.config import authkeys, hacf, haresources, hbdcf
 from hbd.config.findings import Findings
 from hbd.config.hacf_draft import HaCf
 from hbd.config.lookup import Unit
-from hbd.config.model import GroupSpec, Keys, Limits
+from hbd.config.model import GroupSpec, Keys
 
 NODES = ("linuxha1", "linuxha2")
 
@@ -51,7 +51,8 @@ def with_line(line: str) -> tuple[HaCf, list[str]]:
     return ha_cf(f"node linuxha1 linuxha2\nauto_failback on\nbcast eth1\n{line}\n")
 
 
-def hbd_cf(text: str) -> tuple[Limits, list[str]]:
+def hbd_cf(text: str) -> tuple[hbdcf.HbdCf, list[str]]:
+    """The result and the findings for exactly this text."""
     found = Findings()
     result = hbdcf.parse(text, "hbd.cf", found, hacf.TABLE)
     return result, [str(finding) for finding in found.sorted()]

@@ -98,14 +98,17 @@ def test_the_order_of_groups_and_a_new_home_are_seen() -> None:
 
 def test_what_is_used_once_at_the_start_needs_a_restart() -> None:
     new = replace(
-        OLD, local_node="linuxha2", realtime=False, rtprio=5, hbgenmethod="time", uuidfrom="nodename"
-    )
+        OLD, local_node="linuxha2", realtime=False, rtprio=5, hbgenmethod="time", uuidfrom="nodename",
+        coredumps=True, coreroot="/var/cores",
+    )  # fmt: skip
     assert compare(OLD, new).restart == (
         "the name of this node",
         "realtime",
         "rtprio",
         "hbgenmethod",
         "uuidfrom",
+        "coredumps",
+        "coreroot",
     )
 
 

@@ -11,10 +11,23 @@ from hypothesis import strategies as st
 
 from hbd.config.directives import Directive, Takes
 from hbd.config.hacf import ROWS, TABLE
-from hbd.config.model import AutoFailback, Bcast, Logging, Mcast, MsgFormat, Serial, Timing, Ucast, Ucast6
+from hbd.config.model import (
+    AutoFailback,
+    Bcast,
+    Compression,
+    Logging,
+    Mcast,
+    MsgFormat,
+    Place,
+    Serial,
+    Stonith,
+    Timing,
+    Ucast,
+    Ucast6,
+)
 from tests.config.parsing import ha_cf, with_line
 
-# Directive -> (valid values, wrong values). `crm` and `stonith` have no valid use yet.
+# Directive -> (valid values, wrong values).
 SAMPLES: dict[str, tuple[list[str], list[str]]] = {
     "node": (["linuxha3", "LinuxHA3,linuxha4"], ["n" * 100]),
     "keepalive": (["2", "0.5", "500ms", "1500000us"], ["0", "2s", "500 ms", "x", "-1", "499us"]),
@@ -58,8 +71,8 @@ SAMPLES: dict[str, tuple[list[str], list[str]]] = {
         ["ipfail uid=hacluster", "ping gid=haclient,root uid=a"],
         ["ipfail", "ipfail user=x", "ipfail uid=", "n" * 32 + " uid=a"],
     ),
-    "stonith": ([], ["baytech /etc/ha.d/stonith.conf"]),
-    "stonith_host": ([], ["* ssh linuxha1", "linuxha9 ssh linuxha1"]),
+    "stonith": (["baytech /etc/ha.d/stonith.conf"], ["baytech", "baytech /etc/a /etc/b"]),
+    "stonith_host": (["* ssh linuxha1", "LinuxHA2 null", "linuxha9 ssh linuxha1"], ["*", "linuxha1"]),
     "watchdog": (["/dev/watchdog"], ["/dev/watchdog /dev/watchdog1"]),
     "env": (["A=b", "A="], ["A", "=b", "A=b c"]),
     "crm": (
@@ -493,10 +506,55 @@ def test_crm_is_refused_with_what_hbd_is_and_what_to_use(line: str) -> None:
     assert "Pacemaker with Corosync" in finding
 
 
-def test_fencing_that_was_asked_for_is_not_silently_left_out() -> None:
-    (finding,) = with_line("stonith_host * ssh linuxha1")[1]
-    assert finding.startswith("ha.cf:4:14: error: stonith_host: this version of hbd cannot fence")
-    assert "remove the line" in finding
+def test_of_the_stonith_lines_for_this_node_the_last_one_counts() -> None:
+    result, findings = with_line(
+        "stonith baytech /etc/ha.d/stonith.conf\nstonith_host LINUXHA1 ssh linuxha2, x # all\n"
+        "stonith_host linuxha2 null a"
+    )
+    assert findings == []
+    assert result.stonith == Stonith("ssh", "linuxha2, x", Place("ha.cf", 5, 14))
+    assert [line.place.line for line in result.stonith_lines] == [4, 5, 6]
+
+
+def test_a_stonith_line_for_a_host_that_is_no_node_is_told() -> None:
+    result, findings = with_line("stonith_host linuxha3 ssh linuxha2")
+    assert result.stonith is None
+    (finding,) = findings
+    assert finding.startswith("ha.cf:4:14: warning: stonith_host linuxha3: not a node of this cluster")
+
+
+def test_whole_messages_are_compressed_only_on_request() -> None:
+    assert with_line("compression bz2\ncompression_threshold 1")[0].compression is None
+    assert with_line("traditional_compression no")[0].compression is None
+    assert with_line("traditional_compression yes")[0].compression == Compression("zlib", 2048)
+    result, _ = with_line("traditional_compression yes\ncompression bz2\ncompression_threshold 1")
+    assert result.compression == Compression("bz2", 1024)
+
+
+def test_core_files_are_left_to_the_unit_unless_ha_cf_speaks_of_them() -> None:
+    assert with_line("")[0].coredumps is None
+    assert with_line("coredumps off\ncoreroot /var/cores")[0].coredumps is False
+    result, findings = with_line("coreroot var/cores")
+    assert (result.coredumps, result.coreroot) == (True, "var/cores")
+    assert findings == [
+        "ha.cf:4:10: warning: coreroot var/cores is not an absolute path; /var/cores is meant"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("use_logd yes", "the log is in the journal"),
+        ("conn_logd_time 60", "no ha_logd"),
+        ("memreserve 6500", "locked"),
+        ("use_apphbd on", "systemd watches hbd"),
+    ],
+)
+def test_what_hbd_has_no_use_for_says_what_there_is_instead(line: str, instead: str) -> None:
+    (finding,) = with_line(line)[1]
+    assert finding.startswith(f"ha.cf:4:{len(line.split()[0]) + 2}: warning: ")
+    assert instead in finding
+    assert with_line("use_logd off\nlogfacility daemon\nuse_apphbd no")[1] == []
 
 
 def test_logging_to_nowhere_is_an_error_as_in_3_0_6() -> None:

@@ -185,9 +185,31 @@ def test_hbd_cf_sets_limits_and_may_be_missing(machine: Machine) -> None:
     assert machine.load().limits == Limits(5000, 120_000, 500)
 
 
+def test_a_cluster_that_was_to_be_fenced_runs_unfenced_only_where_hbd_cf_says_so(machine: Machine) -> None:
+    machine.configure(HA_CF + "stonith_host linuxha2 ssh linuxha1\nstonith baytech /etc/ha.d/conf\n")
+    refused = machine.check()
+    assert [finding.split(" ")[0] for finding in refused] == ["ha.cf:4:14:", "ha.cf:5:9:"]
+    assert all("error: this version of hbd cannot fence" in finding for finding in refused)
+    assert all("write 'fencing none' in hbd.cf" in finding for finding in refused)
+    machine.write("hbd.cf", "fencing none\n")
+    warned = machine.check()
+    assert [finding.split(" ")[0] for finding in warned] == ["ha.cf:4:14:", "ha.cf:5:9:"]
+    assert all("warning: nothing is fenced" in finding for finding in warned)
+    stonith = machine.load().stonith
+    assert stonith is not None
+    assert (stonith.device, stonith.parameters) == ("baytech", "/etc/ha.d/conf")
+
+
+def test_fencing_none_alone_is_nothing_to_remark(machine: Machine) -> None:
+    machine.write("hbd.cf", "fencing none\n")
+    assert machine.check() == []
+    assert machine.load().stonith is None
+
+
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
+        ("fencing ssh", "1:9: error: 'ssh' is not one of none"),
         ("stop-timeout 0", "1:14: error: stop-timeout [0] must be at least 1 ms"),
         ("start-timeout 5s", "1:15: error: '5s' is not a duration; write 2, 0.5 or 500ms"),
         ("probe-timeot 5", "1:1: error: Illegal directive [probe-timeot]; did you mean 'probe-timeout'?"),

@@ -11,6 +11,7 @@ from hbd.config import hacf
 from hbd.config.lookup import Unit
 from hbd.ctl import migrate
 from hbd.ctl.differences import (
+    INSTEAD,
     LATER,
     NOT_YET_IN_EFFECT,
     Kind,
@@ -213,8 +214,20 @@ def test_stonith_is_an_error_with_what_follows_for_a_mixed_pair(machine: Files) 
     machine.configure(HA_CF + "stonith_host * ssh linuxha1 linuxha2\n")
     lines, status = check(machine)
     assert beginning("ha.cf:4:1: note: 3.0.6 resets a dead peer", lines)
-    assert beginning("ha.cf:4:14: error: stonith_host", lines)
+    assert beginning("ha.cf:4:14: error: this version of hbd cannot fence", lines)
     assert status == 78
+    machine.write("hbd.cf", "fencing none\n")
+    lines, status = check(machine)
+    assert beginning("ha.cf:4:1: note: 3.0.6 resets a dead peer", lines)
+    assert status == 0
+
+
+def test_what_hbd_does_otherwise_is_told_unless_it_is_off() -> None:
+    for directive in ("use_apphbd on", "memreserve 6500", "coreroot /x", "coredumps on"):
+        (line,) = said(f"{directive}\n")
+        assert line.startswith("ha.cf:1:1: note: ")
+    assert said("use_apphbd off\ncoredumps no\nuse_logd off\n") == []
+    assert set(INSTEAD) <= set(hacf.TABLE)
 
 
 def test_crm_is_an_error(machine: Files) -> None:

@@ -7,13 +7,14 @@ from random import Random
 
 import pytest
 
-from hbd.config.model import AutoFailback, Bcast, Config, Key, Keys, MsgFormat
+from hbd.config.model import AutoFailback, Bcast, Compression, Config, Key, Keys, MsgFormat
 from hbd.core import message as f
 from hbd.core import protocol
 from hbd.core.channel import Channel, Dropped, Own, Received
-from hbd.core.effects import PeerRecord
+from hbd.core.effects import PeerRecord, Transmit
 from hbd.core.events import Instant
 from hbd.core.message import Message
+from hbd.core.packing import packed
 from hbd.core.report import Report, encode
 from hbd.core.wire import decode
 
@@ -54,6 +55,33 @@ def test_every_message_is_stamped_and_numbered() -> None:
     assert (first.text(f.SRC), first.raw(f.SRCUUID), first.text(f.TTL)) == ("alpha", ALPHA, "4")
     assert (first.text(f.SEQ), second.text(f.SEQ)) == ("1", "2")
     assert (first.text(f.HG), first.text(f.TS)) == ("a", "6b029d40")
+
+
+@pytest.mark.parametrize("algorithm", ["zlib", "bz2"])
+def test_what_is_longer_than_the_threshold_is_sent_compressed_and_heard_as_it_is(algorithm: str) -> None:
+    compressing = replace(CONFIG, compression=Compression(algorithm, 1024))
+    ours, plain, theirs = channel(config=compressing), channel(), channel("beta")
+    long = protocol.status("active", 2000, "1 1 0:0 0 d 1a" + " rn,1,10.0.0.1" * 100)
+    payload = ours.send(NOW, long)
+    assert payload.count(b"_compressed_payload=") == 1
+    assert f"_compression_algorithm={algorithm},".encode() in payload
+    assert len(payload) < len(plain.send(NOW, long)) / 2
+    assert read(payload) == heard(theirs, payload).message
+    assert read(payload).text(protocol.HBD) == long[-1][1]
+    # What is sent again is, too; and what is short is not.
+    first, _ = ours.requested(NOW, "beta", Message.of((f.FIRSTSEQ, "1"), (f.LASTSEQ, "1")))
+    assert all(b"_compressed_payload" in again for again in first)
+    assert b"_compressed_payload" not in ours.send(NOW, ALIVE)
+    # On a serial line it is the text that the arithmetic of the line is about.
+    line = ours.with_line(Transmit(payload)).line
+    assert b"_compressed_payload" not in line
+    assert decode(line, CONFIG.keys).message == read(payload)
+
+
+def test_what_is_none_the_shorter_for_it_is_sent_as_it_is() -> None:
+    noise = Message.of(("t", "status"), ("srcuuid", Random(1).randbytes(400)))
+    assert packed(noise, Compression("bz2", 64)) is noise
+    assert packed(noise, None) is noise
 
 
 def test_messages_of_the_transport_have_no_number_and_no_load() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -300,3 +301,21 @@ sys.exit(daemon.main(sys.argv[1:], []))
     assert "AssertionError: a bug" in done.stderr
     assert alone.serves
     assert [group.group for group in RunDir(alone.home / "run").held()] == [SERVICE]
+
+
+@pytest.mark.parametrize(("said", "allowed"), [("on", True), ("off", False), (None, None)])
+def test_core_files_are_allowed_where_ha_cf_says_so_and_lie_in_coreroot(
+    alone: Node, said: str | None, allowed: bool | None
+) -> None:
+    root = alone.home / "cores" / "here"
+    line = "" if said is None else f"coredumps {said}\ncoreroot {root}\n"
+    alone.configure(line + ALONE, "192.0.2.2")
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    process = alone.start()
+    until(lambda: "READY=1" in alone.notices(), "hbd is ready", 15, lambda: alone.log)
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_CORE)
+    where = Path(f"/proc/{process.pid}/cwd").readlink()
+    assert hard == before[1]
+    assert soft == {True: hard, False: 0, None: before[0]}[allowed]
+    assert where == (root if allowed else ROOT)
+    assert ("Core dumps go to" in alone.log) is bool(allowed)
