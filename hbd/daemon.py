@@ -29,12 +29,13 @@ from hbd.agents.script import ScriptAgent, Surroundings
 from hbd.agents.scriptenv import script_environment
 from hbd.agents.unit import UnitAgent
 from hbd.bus.service import Service
+from hbd.config import timeline
 from hbd.config.compare import compare
 from hbd.config.findings import ConfigError, format_findings
 from hbd.config.load import check, local_node_name
 from hbd.config.model import AddressResource, Config, Logging, ResourceSpec, ScriptResource, UnitResource
 from hbd.core.cluster import Cluster
-from hbd.core.effects import Kind, Level, Log
+from hbd.core.effects import Device, Kind, Level, Log
 from hbd.core.events import HeldGroup, Reload, Started, Stop
 from hbd.core.membership import Identity
 from hbd.core.views import ClusterView, NodeStatus
@@ -50,6 +51,7 @@ from hbd.notify import Notifier
 from hbd.respawn import Keeper
 from hbd.state import RunDir, StateDir, Store
 from hbd.systemd1 import Systemd
+from hbd.watchdog import Watchdog
 
 EX_SOFTWARE, EX_OSERR, EX_CONFIG = 70, 71, 78
 """sysexits.h."""
@@ -237,6 +239,7 @@ class Daemon:
         self._logfiles = logfiles
         self._debug = config.logging.debug
         self._notifier = notifier
+        self._watchdog = Watchdog(places.run / "watchdog", journal.log, self._time_watchdogs)
         self._load = clock.LoadAverage()
         self._reloads = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -288,6 +291,7 @@ class Daemon:
                 self._systemd.run(),
                 service.run(),
                 self._watch_load(),
+                self._look_for_systemds_watchdog(),
                 clients.sweep([client.unit for client in self._config.clients]),
             ):
                 self._spawn(work)
@@ -298,6 +302,7 @@ class Daemon:
             realtime.quiet_collector()
             self._spawn(self._settle_units())
             status = await driver.ended
+            self._watchdog.release()
             for task in self._tasks:
                 task.cancel()
         driver.close()
@@ -316,9 +321,10 @@ class Daemon:
         self._run.stamp(now_ms)
         return False
 
-    def _feed(self, now_ms: int) -> None:
+    def _feed(self, now_ms: int, device: Device) -> None:
         self._run.stamp(min(now_ms, self._core.heard_ms))
         self._notifier.watchdog()
+        self._watchdog.feed(device)
 
     def _expect(self, view: ClusterView) -> None:
         """Note for our successor how long the peer would wait for it before it takes over."""
@@ -328,9 +334,19 @@ class Daemon:
         """What the edges keep of the configuration."""
         self._config = config
         self._expect(self._core.view())
-        timing = config.timing
-        half_way_ms = (timing.deadtime_ms - timing.keepalive_ms) // 2
-        self._notifier.watchdog_every(max(1000, 3 * timing.keepalive_ms, half_way_ms))
+        self._watchdog.use(config.watchdog, timeline.device_timeout_s(config.timing))
+        self._time_watchdogs(self._watchdog.timeout_s)
+
+    def _time_watchdogs(self, device_s: int | None) -> None:
+        """Let systemd restart us before a device with this timeout, if one runs, resets the machine."""
+        timing = self._config.timing
+        self._notifier.watchdog_every(timeline.restart_limit_ms(timing, device_s))
+        if device_s is not None and not timeline.fences_in_time(timing, device_s):
+            text = (
+                f"the watchdog device resets this machine after {device_s} s, and the peer takes over before "
+                f"that (deadtime {timing.deadtime_ms} ms, keepalive {timing.keepalive_ms} ms)"
+            )
+            self._journal.log(Log(Level.ERROR, Kind.WATCHDOG, text))
 
     def _surroundings(self) -> Surroundings:
         """What scripts are run with, as of now."""
@@ -419,6 +435,14 @@ class Daemon:
         while True:
             await asyncio.sleep(LOAD_EVERY_S)
             self._load.refresh()
+
+    async def _look_for_systemds_watchdog(self) -> None:
+        """So that a device which is taken can be explained."""
+        try:
+            async with asyncio.timeout(RETRY_S * 6):
+                self._watchdog.systemd_feeds_s = await self._systemd.runtime_watchdog_s()
+        except (HbdError, OSError, TimeoutError) as error:
+            log.debug("systemd does not tell its RuntimeWatchdogSec=: %s", error or "no answer")
 
     async def _ask_for_time(self) -> None:
         """While jobs are at work a stop may take longer; each has its limit, so this ends."""

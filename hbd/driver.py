@@ -23,6 +23,7 @@ from hbd.core.effects import (
     AbandonJob,
     Answer,
     CloseLink,
+    Device,
     Effect,
     FeedWatchdog,
     Log,
@@ -136,7 +137,7 @@ class Edges:
     clients: Keeper
     store: Callable[[StoreHeld | StoreGeneration | StorePeers], None]
     log: Callable[[Log], None]
-    feed: Callable[[int], None]
+    feed: Callable[[int, Device], None]
     """We were healthy at this time (ms)."""
 
 
@@ -214,7 +215,7 @@ class Driver:
     # ------------------------------------------------------------ effects
 
     def _perform(self, now: Instant, effects: list[Effect]) -> None:
-        healthy = False
+        pulse: FeedWatchdog | None = None
         for effect in effects:
             match effect:
                 case Transmit():
@@ -224,7 +225,7 @@ class Driver:
                 case Log():
                     self._edges.log(effect)
                 case FeedWatchdog():
-                    healthy = True
+                    pulse = effect
                 case StartJob():
                     self._edges.work.start(effect, self.post)
                 case AbandonJob(job):
@@ -252,8 +253,8 @@ class Driver:
                         self.ended.set_result(status)
                 case _:
                     assert_never(effect)
-        if healthy:
-            self._edges.feed(now.ms)
+        if pulse is not None:
+            self._edges.feed(now.ms, pulse.device)
 
     def _open(self, spec: MediumSpec) -> None:
         self._close(spec)

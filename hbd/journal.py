@@ -75,6 +75,7 @@ MESSAGE_ID: Final[Mapping[Kind, str]] = {
     Kind.SHUTDOWN_NOTICE: "7556f1461cc64321bdf17e33fa024544",
     Kind.RELOAD: "571e7e0db2fc421fb2bbd73e1a9e3f37",
     Kind.CLIENT: "6f7d670935e209fc1b618ba699ab78d4",
+    Kind.WATCHDOG: "713a1c66c4aa4293b0e0b46c6e22faee",
 }
 """Drawn once at random and never changed: systemd/hbd.catalog and users' scripts know them."""
 

@@ -33,6 +33,7 @@ _ABSENT = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Er
 JOB_POLL_S = 5.0
 """A job is looked at anew after this long, so that a signal that never came costs seconds, not for ever."""
 RELOAD_TIMEOUT_S = 60.0
+_FOREVER_US = (1 << 64) - 1
 _REMEMBERED_JOBS = 256
 
 _TYPES = {
@@ -225,6 +226,12 @@ class Systemd:
         """The unit that is started at boot, by the name of its symlink's target. Raises BusError."""
         (name,) = await self._manager("GetDefaultTarget")
         return cast(str, name)
+
+    async def runtime_watchdog_s(self) -> float | None:
+        """RuntimeWatchdogSec=: systemd feeds a device itself; None if it does not. Raises BusError."""
+        bus = await self._reach()
+        limit_us = int(await bus.get(NAME, PATH, MANAGER, "RuntimeWatchdogUSec"))
+        return limit_us / 1e6 if 0 < limit_us < _FOREVER_US else None
 
     async def reload(self) -> None:
         """Have systemd read all unit files again, as `daemon-reload`. Raises BusError."""

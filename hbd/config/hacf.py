@@ -140,7 +140,7 @@ ROWS: tuple[Directive[HaCfDraft], ...] = (
     Directive("apiauth", LINE, clients.apiauth),
     Directive("stonith", LINE, fencing.stonith),
     Directive("stonith_host", LINE, fencing.stonith_host),
-    Directive("watchdog", ONE, text, later=True, once=True),
+    Directive("watchdog", ONE, text, once=True),
     Directive("env", MANY, clients.env),
     Directive("crm", ONE, clients.crm, default="false", once=True),
     Directive("pacemaker", ONE, clients.crm, default="false", once=True),

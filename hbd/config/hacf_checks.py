@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hbd.config import hacf_fencing as fencing
+from hbd.config import timeline
 from hbd.config.directives import Directive, Takes
 from hbd.config.findings import Word, node_suggestion
 from hbd.config.hacf_draft import DEFAULT_CORE_ROOT, HaCf, HaCfDraft
@@ -35,6 +36,7 @@ def finish(
     _check_nodes(draft, local_node)
     timing = _timing(draft)
     auto_failback = _auto_failback(draft)
+    _check_watchdog(draft, timing)
     _check_logging(draft)
     return HaCf(
         nodes=tuple(draft.nodes.values()),
@@ -167,6 +169,15 @@ def _auto_failback(draft: HaCfDraft) -> AutoFailback:
             + ("" if "auto_failback" in draft.said else " (legacy is the default)"),
         )
     return chosen
+
+
+def _check_watchdog(draft: HaCfDraft, timing: Timing) -> None:
+    said = draft.said.get("watchdog")
+    if said is None or draft.broken("keepalive") or draft.broken("deadtime"):
+        return
+    complaint = timeline.complaint(timing)
+    if complaint is not None:
+        draft.found.warning(said, complaint)
 
 
 def _check_logging(draft: HaCfDraft) -> None:

@@ -11,24 +11,51 @@ from dataclasses import dataclass, field
 
 from hbd.config.directives import Directive, Draft, Takes, choice, duration, read
 from hbd.config.findings import Findings, Word, suggestion
-from hbd.config.model import Limits
+from hbd.config.model import GroupSpec, Limits
 
-ROWS: tuple[Directive[Draft], ...] = (
-    Directive("start-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
-    Directive("stop-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
-    Directive("probe-timeout", Takes.ONE, duration(minimum_ms=1), default="10"),
-    Directive("fencing", Takes.ONE, choice("none")),
-)
-TABLE = {row.name: row for row in ROWS}
+
+@dataclass(slots=True)
+class HbdCfDraft(Draft):
+    """hbd.cf while it is read."""
+
+    critical: list[Word] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class HbdCf:
-    """hbd.cf, read. Meaningful only if no error was found."""
+    """hbd.cf, read; what it leaves out has its default. Meaningful only if no error was found."""
 
     limits: Limits = field(default_factory=Limits)
+    critical: tuple[Word, ...] = ()
+    """Groups, as they were written."""
     unfenced: bool = False
     """`fencing none`: run although ha.cf asks for fencing."""
+
+    def critical_keys(self, groups: tuple[GroupSpec, ...], found: Findings) -> tuple[str, ...]:
+        """The keys of the critical groups; a name that is no group's is an error."""
+        keys: list[str] = []
+        for word in self.critical:
+            group = next((one for one in groups if word.text in (one.name, one.key)), None)
+            if group is None:
+                hint = suggestion(word.text, [one.name for one in groups])
+                found.error(word, f"no group of haresources begins with '{word.text}'{hint}")
+            elif group.key not in keys:
+                keys.append(group.key)
+        return tuple(keys)
+
+
+def _critical(draft: HbdCfDraft, name: str, word: Word) -> None:
+    draft.critical.append(word)
+
+
+ROWS: tuple[Directive[HbdCfDraft], ...] = (
+    Directive("start-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
+    Directive("stop-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
+    Directive("probe-timeout", Takes.ONE, duration(minimum_ms=1), default="10"),
+    Directive("fencing", Takes.ONE, choice("none")),
+    Directive("critical", Takes.MANY, _critical),
+)
+TABLE = {row.name: row for row in ROWS}
 
 
 def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = ()) -> HbdCf:
@@ -39,7 +66,7 @@ def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = (
             return f"{name.text} belongs in ha.cf; hbd.cf is for what only hbd knows"
         return f"Illegal directive [{name.text}]{suggestion(name.text, TABLE)}"
 
-    draft = Draft(path, found)
+    draft = HbdCfDraft(path, found)
     read(text, draft, TABLE, unknown)
     limits = Limits()
     return HbdCf(
@@ -49,4 +76,5 @@ def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = (
             probe_ms=draft.numbers.get("probe-timeout", limits.probe_ms),
         ),
         unfenced=draft.texts.get("fencing") == "none",
+        critical=tuple(draft.critical),
     )

@@ -39,6 +39,8 @@ def load(
         hacf_fencing.refuse(ha_cf, hbd_cf.unfenced, found)
     groups = _read_haresources(config_dir / "haresources", ha_cf, asked, found)
     keys = _read_authkeys(config_dir / "authkeys", found)
+    # Without the groups every name in hbd.cf would look wrong.
+    critical = hbd_cf.critical_keys(groups, found) if groups else ()
     if ha_cf is not None and groups and len(ha_cf.nodes) > MOST_NODES_WITH_GROUPS:
         found.error(
             ha_cf.nodes[MOST_NODES_WITH_GROUPS],
@@ -51,7 +53,7 @@ def load(
         raise ConfigError(found.sorted())
     assert ha_cf is not None, "a missing ha.cf is an error"
     assert keys is not None, "an authkeys without keys is an error"
-    return _config(ha_cf, node_name.lower(), keys, groups, hbd_cf), found
+    return _config(ha_cf, node_name.lower(), keys, groups, hbd_cf, critical), found
 
 
 def check(
@@ -82,7 +84,10 @@ def default_port() -> int:
         return DEFAULT_PORT
 
 
-def _config(ha_cf: HaCf, local: str, keys: Keys, groups: tuple[GroupSpec, ...], hbd_cf: HbdCf) -> Config:
+def _config(
+    ha_cf: HaCf, local: str, keys: Keys, groups: tuple[GroupSpec, ...], hbd_cf: HbdCf,
+    critical: tuple[str, ...],
+) -> Config:  # fmt: skip
     return Config(
         local_node=local,
         nodes=tuple(node.text for node in ha_cf.nodes),
@@ -100,6 +105,7 @@ def _config(ha_cf: HaCf, local: str, keys: Keys, groups: tuple[GroupSpec, ...], 
         watchdog=ha_cf.watchdog,
         hbgenmethod=ha_cf.hbgenmethod,
         uuidfrom=ha_cf.uuidfrom,
+        critical=critical,
         limits=hbd_cf.limits,
         logging=ha_cf.logging,
         environment=ha_cf.environment,

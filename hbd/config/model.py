@@ -350,6 +350,8 @@ class Config:
     log_badpack: bool = True
     clients: tuple[Client, ...] = ()
     watchdog: str | None = None
+    critical: tuple[str, ...] = ()
+    """hbd.cf: keys of the groups for which a stop that fails is to end in a reset of this machine."""
     hbgenmethod: str = "file"
     uuidfrom: str = "file"
     limits: Limits = Limits()

@@ -25,7 +25,6 @@ from hbd.core.effects import (
     Answer,
     CloseLink,
     Effect,
-    FeedWatchdog,
     Kind,
     Level,
     OpenLink,
@@ -59,6 +58,7 @@ from hbd.core.events import (
 )
 from hbd.core.fencing import unfenced
 from hbd.core.handover import Handover
+from hbd.core.health import Health, doomed
 from hbd.core.membership import Died, Identity, Membership, Reported, Said
 from hbd.core.report import Report
 from hbd.core.views import ClusterView
@@ -85,6 +85,7 @@ class Cluster:
         self._classic_generation: int | None = None
         self._custody = Custody(config, resource_digest(config.groups), self._desk, self._talk)
         self._clients = Clients(config.clients, self._desk)
+        self._health = Health(self._desk)
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: tuple[object, ...] | None = None
@@ -616,12 +617,19 @@ class Cluster:
             self._next_status_ms = next_ms if next_ms > now_ms else now_ms + timing.keepalive_ms
 
     def _pulse(self, on_time: bool) -> None:
-        """What a healthy node does at each Tick: retry, feed the watchdog."""
-        self._custody.drop_muted()
-        if on_time:
-            self._desk.emit_job(FeedWatchdog())
-        else:
+        """What a healthy node does at each Tick: retry, feed the watchdogs."""
+        custody, peer = self._custody, self._membership.peer
+        custody.drop_muted()
+        if not on_time:
             self._counters["late_ticks"] += 1
+        needed = self._membership.status == "active" or bool(custody.held)
+        critical = self._config.critical if self._fresh(peer) else ()
+        pulse = self._health.pulse(
+            custody.groups.values(), on_time=on_time, needed=needed,
+            doomed=doomed(custody.groups.values(), critical, peer, custody.digest),
+        )  # fmt: skip
+        if pulse is not None:
+            self._desk.emit_job(pulse)
 
     def _permit(self) -> None:
         """Announcements are allowed for as long as we may go unheard, renewed while all is well (rule 14)."""

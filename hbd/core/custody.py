@@ -287,7 +287,7 @@ class Custody:
             return
         job = self._desk.new_job()
         for group in todo:
-            group.dropping = job
+            group.dropping, group.drop_due_ms = job, self._desk.now.ms + DROP_LIMIT_MS
         self._desk.emit_job(StartJob(job, DropAddresses(addresses), DROP_LIMIT_MS))
 
     # ------------------------------------------------------------ reconcile

@@ -148,9 +148,22 @@ class Answer:
     refused: str | None = None
 
 
+class Device(Enum):
+    """What a pulse means for the hardware watchdog, where there is one."""
+
+    FED = "fed"
+    """Opened if it is not open yet."""
+    SPARED = "spared"
+    """Not opened: there is nothing to protect yet. Fed if it runs already."""
+    STARVED = "starved"
+    """Not fed, so that it resets the machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeedWatchdog:
     """We are healthy and on time. Performed last, by the driver only."""
+
+    device: Device = Device.FED
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +249,7 @@ class Kind(Enum):
     SHUTDOWN_NOTICE = "shutdown-notice"
     RELOAD = "reload"
     CLIENT = "client"
+    WATCHDOG = "watchdog"
 
 
 @dataclass(frozen=True, slots=True)

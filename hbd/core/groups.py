@@ -43,6 +43,8 @@ STOP_RETRIES = 10
 """As HA_STOPRETRYMAX of heartbeat 3.0.6: so many repetitions, one second apart."""
 STOP_RETRY_MS = 1000
 BLOCKED_PROBE_MS = 5000
+OVERRUN_MS = 5000
+"""A job whose end is not told so long after its time limit: whoever was to tell it does not work."""
 
 
 class Phase(Enum):
@@ -150,8 +152,11 @@ class Group:
         self._job: JobId | None = None
         self._job_member: Member | None = None
         self._action: Action | None = None
+        self._stop_due_ms = 0
+        """When a stop is over at the latest."""
         self.dropping: JobId | None = None
         """The job that takes the addresses off out of order."""
+        self.drop_due_ms = 0
         self._retries = 0
         self._retry_ms: int | None = None
         self._leaving = False
@@ -241,6 +246,13 @@ class Group:
 
     def deadline_ms(self) -> int | None:
         return self._retry_ms
+
+    def overruns(self, now_ms: int) -> bool:
+        """Whether a stop has outlasted its time limit without a word."""
+        if self.dropping is not None and now_ms > self.drop_due_ms + OVERRUN_MS:
+            return True
+        stopping = self._job is not None and isinstance(self._action, StopResource)
+        return stopping and now_ms > self._stop_due_ms + OVERRUN_MS
 
     # ------------------------------------------------------------ what it is told
 
@@ -407,6 +419,7 @@ class Group:
             member.watched = False
             effects.append(Unwatch(member.spec))
         action = StopResource(member.spec, self._leaving)
+        self._stop_due_ms = now_ms + self._limits.stop_ms
         return effects + self._start_job(member, action, self._limits.stop_ms)
 
     def _probe_culprit(self) -> list[Effect]:

@@ -146,6 +146,12 @@ def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remar
             yield _note(name, _SYSLOG.format(value))
         case "debug" if value not in ("", "0"):
             yield _note(name, "what hbd shows at its debug levels is its own: 1 all but messages, 2 them too")
+        case "watchdog" if value:
+            yield _note(
+                name,
+                f"{value} is set below deadtime, where 3.0.6 sets it above: a machine whose hbd is sick is "
+                "reset before the other node takes over, and not after; hbctl check shows the times",
+            )
         case "env" if value:
             yield _note(name, f"scripts see HA_{value} as before; units do not: Environment= is for them")
         case "respawn" | "failfast" if value:
@@ -218,8 +224,6 @@ LATER: dict[str, str] = {
     "ping": _NOT_ASKED,
     "ping6": _NOT_ASKED,
     "ping_group": _NOT_ASKED,
-    "watchdog": "hbd does not open {}: systemd restarts an hbd that hangs, and RuntimeWatchdogSec= of "
-    "systemd-system.conf(5) resets a machine that hangs",
 }
 """For each directive that is accepted and not in effect: what follows. `{}` is its value."""
 

@@ -90,14 +90,22 @@ def _seconds(text: str) -> float:
 
 
 def _check(directory: Path) -> int:
-    """As `hbd --check`, also in its exit status."""
+    """As `hbd --check`, also in its exit status; and when who acts, if this node falls silent."""
     # Here, and not on top: the parsers take time that `hbctl status` need not spend.
-    from hbd.config import load
+    from hbd.config import load, timeline
+    from hbd.config.findings import ConfigError
 
-    findings, valid = load.check(directory, load.local_node_name(directory))
-    for finding in findings:
+    try:
+        config, found = load.load(directory, load.local_node_name(directory))
+    except ConfigError as error:
+        for finding in error.findings:
+            print(finding)
+        return os.EX_CONFIG
+    for finding in found.sorted():
         print(finding)
-    return 0 if valid else os.EX_CONFIG
+    for mark in timeline.marks(config.timing, config.watchdog):
+        print(f"{mark.name:<16} {mark.ms:>7} ms  {mark.text}")
+    return 0
 
 
 def _migrate(directory: Path) -> int:

@@ -73,7 +73,6 @@ def test_the_guides_configuration_with_short_names_loads(machine: Machine) -> No
 def test_the_guides_extras_are_warnings_with_their_places(machine: Machine) -> None:
     machine.configure(GUIDE.format("linuxha1", "linuxha2"))
     assert machine.check() == [
-        "ha.cf:1:1: warning: watchdog: accepted, not yet in effect",
         "ha.cf:7:1: warning: hopfudge: accepted, not yet in effect",
         "ha.cf:14:19: warning: respawn ipfail: accepted, not yet in effect",
         "ha.cf:15:1: warning: ping: accepted, not yet in effect",

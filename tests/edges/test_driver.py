@@ -126,7 +126,7 @@ class World:
             clients=PairedClients(self.told),
             store=self._store,
             log=self.told.append,
-            feed=lambda ms: self.told.append("fed"),
+            feed=lambda ms, device: self.told.append("fed"),
         )
 
     def _store(self, effect: StoreHeld | StoreGeneration | StorePeers) -> None:
