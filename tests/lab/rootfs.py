@@ -75,18 +75,30 @@ def layer(name: str, key: str, lowers: Sequence[Path], fill: Callable[[Path], No
     `key` stands for everything `fill` depends on; the lower layers count by themselves.
     """
     words = [key, *(lower.name for lower in lowers)]
+
+    def make(scratch: Path) -> Path:
+        root = mount_overlay(scratch / "overlay", lowers)
+        fill(root)
+        # Copied with whiteouts and overlay's extended attributes: the scratch
+        # is a tmpfs, as an overlay's upper layer cannot lie on another overlay.
+        call("cp", "-a", scratch / "overlay" / "up" / "u", scratch / "layer")
+        return scratch / "layer"
+
+    return made_once(f"layer-{name}", words, make)
+
+
+def made_once(name: str, words: Sequence[str], make: Callable[[Path], Path]) -> Path:
+    """A cached directory, which `make` makes in the scratch directory it gets, and returns.
+
+    `words` stand for everything it depends on. `make` may not ask for anything else of the cache.
+    """
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
-    place = cache_directory() / f"layer-{name}-{digest}"
+    place = cache_directory() / f"{name}-{digest}"
     with _locked():
         if not place.exists():
-            _forget(f"layer-{name}-*")
+            _forget(f"{name}-*")
             with _scratch() as scratch:
-                root = mount_overlay(scratch / "overlay", lowers)
-                fill(root)
-                # Copied with whiteouts and overlay's extended attributes: the scratch
-                # is a tmpfs, as an overlay's upper layer cannot lie on another overlay.
-                call("cp", "-a", scratch / "overlay" / "up" / "u", scratch / "layer")
-                (scratch / "layer").rename(place)
+                make(scratch).rename(place)
         _mark_used(place)
     return place
 
@@ -153,7 +165,7 @@ def debian_layer(name: str, packages: Sequence[str], lowers: Sequence[Path]) -> 
 
     def fill(root: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="hbd-lab-") as folder:
-            archives = _fetch(packages, root, Path(folder))
+            archives = fetch(packages, root, Path(folder))
             policy = root / "usr/sbin/policy-rc.d"
             policy.write_text("#!/bin/sh\nexit 101\n")
             policy.chmod(0o755)
@@ -247,7 +259,7 @@ def _acquire_options() -> str:
     return "".join(f"{line}\n" for line in dump if "::IndexTargets" not in line)
 
 
-def _fetch(packages: Sequence[str], root: Path, folder: Path) -> Path:
+def fetch(packages: Sequence[str], root: Path, folder: Path) -> Path:
     """Fetch what is missing in `root` for `packages`, from where the root is from; returns the directory."""
     for directory in ("state/lists/partial", "cache/archives/partial"):
         (folder / directory).mkdir(parents=True)

@@ -1,0 +1,1 @@
+"""Two whole virtual machines, for what containers cannot show; README.md says how to use them."""

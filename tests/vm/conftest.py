@@ -1,0 +1,52 @@
+"""Fixtures of the virtual machines."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.host import LabError
+from tests.vm.image import Image
+from tests.vm.image import image as make_image
+from tests.vm.pair import Pair
+
+_JOURNAL_LINES = 60
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """What the machines boot, with hbd of this checkout; made anew only when the sources changed."""
+    return make_image(print)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the machines say below the failure of a test that used them."""
+    report = yield
+    if report.when != "teardown" and report.failed:
+        for used in getattr(item, "funcargs", {}).values():
+            if isinstance(used, Pair):
+                for name in used.machines:
+                    report.sections += [(f"journal of {name}", _tail(used, name))]
+    return report
+
+
+def _tail(pair: Pair, name: str) -> str:
+    machine = pair[name]
+    try:
+        entries = machine.journal()
+        events = machine.monitor.events()
+    except LabError as error:
+        return f"{error}\n{machine.output()[-3000:]}"
+    lines = [
+        (logged.at_us, f"{logged.entry.fields.get('SYSLOG_IDENTIFIER', '')}: {logged.message}")
+        for logged in entries[-_JOURNAL_LINES:]
+    ]
+    lines += [(event.at_us, f"the emulator: {event.name} {event.data}") for event in events]
+    return "\n".join(f"{at_us / 1e6:.3f} {text}" for at_us, text in sorted(lines))
