@@ -15,6 +15,8 @@ readonly TOOLS_PACKAGES=(
     systemd systemd-container mmdebstrap debian-archive-keyring mount util-linux
     iproute2 nftables procps dbus-daemon libglib2.0-bin
 )
+# For ./test --vm only.
+readonly VM_PACKAGES=(qemu-system-x86 e2fsprogs zstd)
 
 heading() { printf '\n=== %s ===\n' "$*"; }
 
@@ -27,10 +29,10 @@ kept_labs() {
     return 0
 }
 
-# Installs the Debian packages that are missing.
+# Installs the Debian packages that are missing, with those named as arguments.
 prepare_tools() {
     local package missing=() log
-    for package in "${TOOLS_PACKAGES[@]}"; do
+    for package in "${TOOLS_PACKAGES[@]}" "$@"; do
         [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
     done
     if ((${#missing[@]} == 0)); then

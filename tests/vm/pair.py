@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.lab.cluster import ADDRESS, ONE, TWO, Timings
-from tests.lab.host import LabError
+from tests.lab.host import CLEAN_ENV, LabError
 from tests.vm.hub import Hub
 from tests.vm.image import SEATS, Image
 from tests.vm.line import NullModem
@@ -38,6 +38,8 @@ class Pair:
     """The machines, off at first; ended, and their disks gone, at the block's end."""
 
     def __init__(self, image: Image) -> None:
+        if shutil.which("qemu-system-x86_64", path=CLEAN_ENV["PATH"]) is None:
+            raise LabError("there is no emulator; ./test --vm installs it: qemu-system-x86")
         # Short: the name of a socket has 107 characters at most.
         self.place = Path(tempfile.mkdtemp(prefix="hbdvm-", dir="/var/tmp"))
         self.hub = Hub(self.place)
