@@ -26,6 +26,7 @@ from hbd.core.effects import (
     Device,
     Effect,
     FeedWatchdog,
+    Forward,
     Log,
     OpenLink,
     Permit,
@@ -222,6 +223,10 @@ class Driver:
                     # A copy: a medium that breaks while sending leaves the table.
                     for medium in tuple(self._media.values()):
                         medium.send(effect)
+                case Forward(message, media):
+                    for spec in media:
+                        if spec in self._media:
+                            self._media[spec].send(message)
                 case Log():
                     self._edges.log(effect)
                 case FeedWatchdog():
@@ -346,7 +351,7 @@ class Driver:
 
 # ---------------------------------------------------------------- ha.cf's `debug`
 
-_ROUTINE = (Tick, DatagramReceived, Transmit, FeedWatchdog, Permit)
+_ROUTINE = (Tick, DatagramReceived, Transmit, Forward, FeedWatchdog, Permit)
 
 
 def _trace(event: Event, effects: list[Effect]) -> None:

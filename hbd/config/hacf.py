@@ -112,7 +112,7 @@ ROWS: tuple[Directive[HaCfDraft], ...] = (
     Directive("warntime", ONE, duration(1, "Warn time [{word}] is invalid.")),
     Directive("initdead", ONE, duration()),
     Directive("deadping", ONE, duration(), later=True),
-    Directive("hopfudge", ONE, number(0, 255), default="1", later=True),
+    Directive("hopfudge", ONE, number(0, 255), default="1"),
     Directive("auto_failback", ONE, _auto_failback, default="legacy"),
     Directive("nice_failback", ONE, _nice_failback),
     Directive("autojoin", ONE, _autojoin, default="none"),

@@ -44,7 +44,8 @@ def load(
     if ha_cf is not None and groups and len(ha_cf.nodes) > MOST_NODES_WITH_GROUPS:
         found.error(
             ha_cf.nodes[MOST_NODES_WITH_GROUPS],
-            f"{len(ha_cf.nodes)} nodes, and haresources has groups: hbd manages resources on two nodes",
+            f"{len(ha_cf.nodes)} nodes, and haresources has groups: hbd manages resources on two nodes, "
+            "and three or more are membership only; take the groups or a node out",
         )
     if ha_cf is not None and keys is not None and not found.failed:
         # Of what is wrong elsewhere, no arithmetic: it would mislead.

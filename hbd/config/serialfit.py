@@ -3,6 +3,9 @@
 A line at 19200 baud carries 1920 bytes a second: a start bit, eight, and a stop bit to the byte. A heartbeat
 has the whole state of the groups in it, and travels as text. Only the newest waits for the line, so nothing
 piles up where it is too slow; but what the other side then hears is late, and full of holes.
+
+In a ring a line carries the heartbeats of others too. With one cut, the last line before it carries those of
+all nodes but the one that it leads to.
 """
 
 from __future__ import annotations
@@ -26,16 +29,22 @@ _SEQ = "0" * 6
 def judge(ha_cf: HaCf, local: str, groups: Sequence[GroupSpec], keys: Keys, found: Findings) -> None:
     """An error where a heartbeat takes longer than keepalive, a warning where more than half of it."""
     size = heartbeat_bytes(ha_cf, local, groups, keys)
+    passing = len(ha_cf.nodes) - 1 if len(ha_cf.serial_lines) > 1 else 1
     keepalive_ms = ha_cf.timing.keepalive_ms
     for line, word in ha_cf.serial_lines:
-        takes_ms = _takes_ms(size, line.baud)
+        takes_ms = _takes_ms(size * passing, line.baud)
         if 2 * takes_ms <= keepalive_ms:
             continue
         arithmetic = (
             f"a heartbeat of about {size} bytes takes {takes_ms} ms at {line.baud} baud "
             f"({size} x {BITS_PER_BYTE} bits / {line.baud})"
         )
-        remedy = _remedy(size, line, keepalive_ms)
+        if passing > 1:
+            arithmetic = (
+                f"in a ring of {len(ha_cf.nodes)} nodes {passing} heartbeats of about {size} bytes take "
+                f"{takes_ms} ms at {line.baud} baud ({passing} x {size} x {BITS_PER_BYTE} bits / {line.baud})"
+            )
+        remedy = _remedy(size * passing, line, keepalive_ms)
         if takes_ms > keepalive_ms:
             found.error(word, f"{arithmetic}, and keepalive is {keepalive_ms} ms; {remedy}")
         else:

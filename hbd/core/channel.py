@@ -34,6 +34,8 @@ class Dropped:
     detail: str = ""
     known_generation: int = 0
     """A replayed status of an hbd peer may still tell, truly, how far our own generation once was."""
+    message: Message | None = None
+    """Of an old duplicate: the nodes behind us may be without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Channel:
         self.requested_again = 0
         """Requests for a missing message; the same one may be asked for more than once."""
         self.sent_again = 0
+        self.passed_on = 0
+        """Messages of others, sent again for those behind us in a ring."""
         self._rng = rng
         self._name, self._uuid = name, uuid
         self._nodes: tuple[str, ...] = ()
@@ -139,14 +143,18 @@ class Channel:
             message = wire.decode(transmit.payload, self.keys).message
         except wire.BadDatagram:
             return transmit  # Signed in this step, before a reload in it took that key away.
-        line = wire.encode(
-            message, self.keys, framing=wire.Framing.CLASSIC, signing_number=self.signing_number
-        )
+        line = self.as_line(message)
         seq = message.hex(f.SEQ) or 0
         newest = message.text(f.T) == protocol.STATUS and seq > self._lined_seq
         if newest:
             self._lined_seq = seq  # What has no higher number is sent again, for somebody who lost it.
         return Transmit(transmit.payload, line, newest)
+
+    def as_line(self, message: Message) -> bytes:
+        """A message as serial lines carry it. Raises Unsendable for another node's that has no such form."""
+        return wire.encode(
+            message, self.keys, framing=wire.Framing.CLASSIC, signing_number=self.signing_number
+        )
 
     def restart(self, generation: int) -> None:
         """Begin a new generation in place: numbers start again, nothing said before can be asked for."""
@@ -197,7 +205,8 @@ class Channel:
             detail = f"gen = {generation}, curgen = {known}"
             return Dropped("replay", node, detail, _known_generation(message))
         if verdict.verdict is Verdict.OLD_DUPLICATE:
-            return self._drop("old duplicate", node)
+            self.drops["old duplicate"] += 1
+            return Dropped("old duplicate", node, message=message)
         self._learn(node, uuid, decoded)
         return Received(
             node, kind, message, generation, seq, verdict.accepted, verdict.verdict is Verdict.RESTART,

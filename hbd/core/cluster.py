@@ -98,8 +98,8 @@ class Cluster:
         """A medium has worked. Before that, silence says nothing of the others: nobody is declared dead."""
         self._farewell_ms: int | None = None
         self._farewell_at: tuple[int, int] = (0, 0)
-        self._digest_differs = False
-        self._peer_settled = False
+        self._digest_differs: set[str] = set()
+        self._settled_peers: set[str] = set()
         self._taking_over = ""
         self._counters = {"stalls": 0, "longest_stall_ms": 0, "late_ticks": 0}
 
@@ -383,6 +383,8 @@ class Cluster:
             text = "Resource takeover cancelled - shutdown in progress."
             self._desk.info(Kind.TAKEOVER, text, node=peer.name)
             return
+        if not self._config.groups:
+            return  # Membership only: there is nothing to take over.
         for text in unfenced(self._config, peer.name):
             self._desk.warn(Kind.NO_FENCING, text, node=peer.name)
         self._desk.info(Kind.TAKEOVER, f"Resources being acquired from {peer.name}.", node=peer.name)
@@ -392,22 +394,25 @@ class Cluster:
         report = peer.report
         assert report is not None
         differs = report.groups is not None and report.digest != self._custody.digest
-        if differs and not self._digest_differs:
+        if differs and peer.name not in self._digest_differs:
+            self._digest_differs.add(peer.name)
             self._desk.log(
                 Level.ERROR, Kind.DIGEST_DIFFERS,
                 f"haresources on {peer.name} means other resources than here: nothing new is started "
                 "until both are equal", node=peer.name,
             )  # fmt: skip
-        elif self._digest_differs and not differs:
+        elif not differs and peer.name in self._digest_differs:
+            self._digest_differs.discard(peer.name)
             text = f"haresources on {peer.name} means the same as here again"
             self._desk.info(Kind.DIGEST_DIFFERS, text, node=peer.name)
-        self._digest_differs = differs
 
     def _note_settled(self, peer: Peer) -> None:
         settled = peer.report is not None and peer.report.active and peer.report.settled
-        if settled and not self._peer_settled:
+        if not settled:
+            self._settled_peers.discard(peer.name)
+        elif peer.name not in self._settled_peers:
+            self._settled_peers.add(peer.name)
             self._desk.info(Kind.TRANSITION, "remote resource transition completed.", node=peer.name)
-        self._peer_settled = settled
 
     # ------------------------------------------------------------ requests
 

@@ -78,6 +78,17 @@ class Transmit:
     """The same message as serial lines carry it, signed for that form; empty where there are none."""
     heartbeat: bool = False
     """Our newest status: one that still waits for a serial line is superfluous now. Known for lines only."""
+    origin: str = ""
+    """Whose message this is, where it is passed on for another node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send another node's message on these media only, where they are open."""
+
+    message: Transmit
+    """In its form for lines alone; `heartbeat` means that of its origin."""
+    media: tuple[MediumSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +285,6 @@ class Quit:
 
 
 Effect = (
-    OpenLink | CloseLink | Transmit | StartJob | AbandonJob | Watch | Unwatch | Permit | Answer | FeedWatchdog
-    | StoreHeld | StoreGeneration | StorePeers | StartClient | StopClient | Log | Quit
+    OpenLink | CloseLink | Transmit | Forward | StartJob | AbandonJob | Watch | Unwatch | Permit | Answer
+    | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StartClient | StopClient | Log | Quit
 )

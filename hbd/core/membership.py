@@ -16,7 +16,8 @@ from hbd.core import report as reports
 from hbd.core.channel import Channel, Dropped, Own, Received
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.desk import Desk
-from hbd.core.effects import Kind, Level, PeerRecord, StoreGeneration, StorePeers, Transmit
+from hbd.core.effects import Forward, Kind, Level, PeerRecord, StoreGeneration, StorePeers, Transmit
+from hbd.core.forward import Forwarder
 from hbd.core.liveness import LinkDead, Liveness, NodeDead
 from hbd.core.message import BadField, Message
 from hbd.core.sequence import GapClosed, GapSeen, TooManyLost
@@ -79,6 +80,7 @@ class Membership:
         self._config, self._desk, self._identity = config, desk, identity
         self.channel = Channel(config, identity.name, identity.uuid, identity.generation, rng)
         self.channel.remember(identity.peers)
+        self._forwarder = Forwarder(config)
         self.peers = {name: Peer(name, fresh_from=(identity.generation, 1)) for name in config.peers}
         self.peer = next(iter(self.peers.values())) if len(self.peers) == 1 else None
         """The other node of a two-node cluster."""
@@ -141,6 +143,7 @@ class Membership:
         """Timings, keys and formats of a reload. The set of nodes needs a restart."""
         self._config = config
         self.channel.reconfigure(config)
+        self._forwarder.reconfigure(config)
         timing = config.timing
         self._liveness.retime(timing.warntime_ms, timing.deadtime_ms, timing.initdead_ms)
 
@@ -282,8 +285,10 @@ class Membership:
         """Take in one datagram; whatever it holds, nothing is raised."""
         self.last_was_idle, self.last_was_routine = True, False
         match self.channel.receive(self._desk.now, payload):
-            case Dropped(reason, node, detail, known_generation):
+            case Dropped(reason, node, detail, known_generation, message):
                 self._report_drop(reason, node, detail)
+                if message is not None:
+                    self._pass_on(medium, message, for_us=False)
                 if known_generation > self.channel.generation:
                     self.last_was_idle = False
                     self._jump(self.peers[node], known_generation + 1)
@@ -294,7 +299,23 @@ class Membership:
                     self._link_up(self._identity.name, medium.link)
                 return []
             case Received() as received:
+                self._pass_on(medium, received.message, received.for_us)
                 return self._received(medium, received)
+
+    def _pass_on(self, medium: MediumSpec, message: Message, for_us: bool) -> None:
+        """In a ring, say again on the other lines what came in on one."""
+        try:
+            onward = self._forwarder.take(medium, message, for_us=for_us)
+            if onward is None:
+                return
+            line = self.channel.as_line(onward.message)
+        except (BadField, WireError) as bad:
+            self._report_drop("bad field", message.text(f.SRC) or "", str(bad))
+            return
+        self.channel.passed_on += 1
+        self._desk.emit(
+            Forward(Transmit(b"", line, onward.heartbeat, onward.origin), onward.lines)
+        )
 
     def _received(self, medium: MediumSpec, received: Received) -> list[Fact]:
         if self._liveness.link_heard(self._desk.now.ms, received.node, medium.link):

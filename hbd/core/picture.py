@@ -42,6 +42,7 @@ def of(
     statistics = {
         "datagrams_sent": channel.sent,
         "datagrams_received": channel.received,
+        "datagrams_forwarded": channel.passed_on,
         "retransmissions_requested": channel.requested_again,
         "retransmissions_sent": channel.sent_again,
         **{f"dropped_{reason.replace(' ', '_').replace(',', '')}": n for reason, n in channel.drops.items()},

@@ -152,6 +152,12 @@ def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remar
                 f"{value} is set below deadtime, where 3.0.6 sets it above: a machine whose hbd is sick is "
                 "reset before the other node takes over, and not after; hbctl check shows the times",
             )
+        case "hopfudge" if value:
+            text = (
+                "in a ring of serial lines, from three nodes on, hbd passes on what it hears; "
+                "3.0.6 did not, and hopfudge was without effect"
+            )
+            yield _note(name, text)
         case "env" if value:
             yield _note(name, f"scripts see HA_{value} as before; units do not: Environment= is for them")
         case "respawn" | "failfast" if value:
@@ -220,7 +226,6 @@ _NOT_ASKED = "hbd does not ask {}: nothing moves when it cannot be reached"
 
 LATER: dict[str, str] = {
     "deadping": "without effect, since ping nodes are not asked",
-    "hopfudge": "no difference: nobody looks at it, neither in 3.0.6",
     "ping": _NOT_ASKED,
     "ping6": _NOT_ASKED,
     "ping_group": _NOT_ASKED,

@@ -6,8 +6,8 @@
     <<<
 
 The line is slow: at 19200 baud a heartbeat takes some 150 ms. So the next message is written when the one
-before has left, and of heartbeats only the newest waits. Other messages wait in order, up to a bound. A
-heartbeat keeps its place among them, but not for long.
+before has left, and of each node's heartbeats only the newest waits (in a ring, others' are passed on). Other
+messages wait in order, up to a bound. A heartbeat keeps its place among them, but not for long.
 
 A line that takes nothing for a while is reported, and its port kept (`Ports.park`) for the core's next
 attempts; one that is hung up (an adapter pulled out) is closed. Nothing here ever waits. Facts: heartbeat
@@ -20,6 +20,7 @@ import asyncio
 import errno
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hbd.config.model import Serial
 from hbd.core.effects import Transmit
@@ -85,15 +86,24 @@ class Frames:
         return None
 
 
+@dataclass(slots=True)
+class _Heartbeat:
+    """One that waits."""
+
+    line: bytes
+    ahead: int
+    """Other messages that were there before it."""
+    since_s: float
+    """Since when one of this node waits: it is replaced, and keeps its patience."""
+
+
 class Waiting:
-    """What is to be sent, in order: at most one heartbeat, and a bounded number of other messages."""
+    """What is to be sent, in order: at most one heartbeat of each node, and a bounded number of others."""
 
     def __init__(self) -> None:
         self._others: deque[bytes] = deque()
-        self._heartbeat: bytes | None = None
-        self._ahead = 0
-        """Messages that were there before the heartbeat."""
-        self._since_s = 0.0
+        self._heartbeats: dict[str, _Heartbeat] = {}
+        """By origin, the longest waiting first."""
         self.replaced = 0
         """Heartbeats that a newer one made superfluous."""
         self.dropped = 0
@@ -102,11 +112,12 @@ class Waiting:
     def put(self, message: Transmit, now_s: float) -> None:
         """Another message."""
         if message.heartbeat:
-            if self._heartbeat is None:
-                self._since_s = now_s
+            waiting = self._heartbeats.get(message.origin)
+            if waiting is None:
+                self._heartbeats[message.origin] = _Heartbeat(message.line, len(self._others), now_s)
             else:
                 self.replaced += 1
-            self._heartbeat, self._ahead = message.line, len(self._others)
+                waiting.line, waiting.ahead = message.line, len(self._others)
         elif len(self._others) == MOST_WAITING:
             self.dropped += 1
         else:
@@ -114,13 +125,14 @@ class Waiting:
 
     def take(self, now_s: float) -> bytes | None:
         """The next one; None if there is none."""
-        heartbeat = self._heartbeat
-        if heartbeat is not None and (self._ahead == 0 or now_s - self._since_s >= OVERTAKE_S):
-            self._heartbeat = None
-            return heartbeat
+        for origin, waiting in self._heartbeats.items():
+            if waiting.ahead == 0 or now_s - waiting.since_s >= OVERTAKE_S:
+                del self._heartbeats[origin]
+                return waiting.line
         if not self._others:
             return None
-        self._ahead = max(0, self._ahead - 1)
+        for waiting in self._heartbeats.values():
+            waiting.ahead = max(0, waiting.ahead - 1)
         return self._others.popleft()
 
 

@@ -21,6 +21,7 @@ from hbd.core.effects import (
     DropAddresses,
     Effect,
     FeedWatchdog,
+    Forward,
     Log,
     OpenLink,
     PeerRecord,
@@ -287,7 +288,7 @@ class Machine:
             case StopClient(client):
                 ran = self.clients.pop(client.unit, 0)
                 self._later(1, lambda: self._client_stopped(client, bool(ran)))
-            case Log() | Permit() | CloseLink():
+            case Log() | Permit() | CloseLink() | Forward():
                 pass
 
     def _client_stopped(self, client: Client, ran: bool) -> None:

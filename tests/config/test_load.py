@@ -73,7 +73,6 @@ def test_the_guides_configuration_with_short_names_loads(machine: Machine) -> No
 def test_the_guides_extras_are_warnings_with_their_places(machine: Machine) -> None:
     machine.configure(GUIDE.format("linuxha1", "linuxha2"))
     assert machine.check() == [
-        "ha.cf:7:1: warning: hopfudge: accepted, not yet in effect",
         "ha.cf:14:19: warning: respawn ipfail: accepted, not yet in effect",
         "ha.cf:15:1: warning: ping: accepted, not yet in effect",
     ]
@@ -156,7 +155,8 @@ def test_other_modes_of_authkeys_are_3_0_6s_too(machine: Machine, mode: int) -> 
 def test_groups_are_for_two_nodes_and_the_third_is_named(machine: Machine) -> None:
     machine.configure(HA_CF + "node linuxha3\n")
     assert machine.check() == [
-        "ha.cf:4:6: error: 3 nodes, and haresources has groups: hbd manages resources on two nodes"
+        "ha.cf:4:6: error: 3 nodes, and haresources has groups: hbd manages resources on two nodes, "
+        "and three or more are membership only; take the groups or a node out"
     ]
     machine.configure(HA_CF + "node linuxha3\n", "# nothing\n")
     assert machine.load().nodes == ("linuxha1", "linuxha2", "linuxha3")

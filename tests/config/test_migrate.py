@@ -85,7 +85,7 @@ def test_every_line_of_the_guide_that_changes_has_its_remark(machine: Files) -> 
     text = GUIDE.format("linuxha1", "linuxha2")
     machine.configure(text)
     lines, _ = check(machine)
-    changing = {"auto_failback", "respawn", *NOT_YET_IN_EFFECT}
+    changing = {"auto_failback", "hopfudge", "respawn", *NOT_YET_IN_EFFECT}
     for number, line in enumerate(text.splitlines(), start=1):
         if line.split()[0] in changing:
             assert beginning(f"ha.cf:{number}:1: note: ", lines)
@@ -172,6 +172,11 @@ def test_who_reads_syslog_learns_under_which_name_the_lines_come() -> None:
     (line,) = said("logfacility local3\n")
     assert line.startswith("ha.cf:1:1: note: ")
     assert "facility local3" in line
+
+
+def test_hopfudge_has_a_meaning_again() -> None:
+    (line,) = said("hopfudge 1\n")
+    assert line.startswith("ha.cf:1:1: note: in a ring of serial lines")
 
 
 def test_what_ha_logd_wrote_goes_elsewhere() -> None:

@@ -73,6 +73,18 @@ def test_a_heartbeat_that_takes_most_of_keepalive_is_a_warning(machine: Machine)
     assert "make keepalive 400ms or more, or baud 38400" in finding
 
 
+def test_in_a_ring_the_heartbeats_of_others_pass_too(machine: Machine) -> None:
+    ring = "serial /dev/ttyS0 /dev/ttyS1\nnode linuxha3\n"
+    assert findings(machine, "keepalive 1\n" + ring, "# nothing\n") == []
+    errors = findings(machine, "keepalive 250ms\n" + ring, "# nothing\n")
+    assert len(errors) == 2
+    for error in errors:
+        assert "error: in a ring of 3 nodes 2 heartbeats of about " in error
+        size = int(error.split("of about ")[1].split(" ")[0])
+        assert f" take {-(-2 * size * 10_000 // 19200)} ms at 19200 baud (2 x {size} x 10 bits" in error
+    assert findings(machine, "keepalive 250ms\nbaud 115200\n" + ring, "# nothing\n") == []
+
+
 def test_where_no_baud_rate_would_do_only_keepalive_is_named(machine: Machine) -> None:
     [finding] = findings(machine, "keepalive 1ms\n" + LINE)
     assert finding.endswith("make keepalive 400ms or more")

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -14,6 +14,7 @@ from hbd.core.effects import (
     CloseLink,
     Effect,
     FeedWatchdog,
+    Forward,
     Kind,
     Level,
     Log,
@@ -178,6 +179,25 @@ def test_an_event_that_an_effect_posts_waits_until_the_step_is_performed() -> No
         Driver(core, world.edges()).post(Started())
         assert core.seen == [Started(), LinkFailed(ETH0, "No such device")]
         assert world.told == [log("after open"), log("No such device")]
+
+    asyncio.run(body())
+
+
+def test_what_is_passed_on_goes_out_on_the_media_it_names_as_far_as_they_are_open() -> None:
+    async def body() -> None:
+        world = World({ETH0: PairMedium(), ETH1: PairMedium()})
+
+        def says(event: Event) -> list[Effect]:
+            match event:
+                case Started():
+                    gone = replace(ETH1, interface="eth9")
+                    passed = Forward(Transmit(b"for those behind us"), (ETH1, gone))
+                    return [OpenLink(ETH0), OpenLink(ETH1), passed]
+            return []
+
+        Driver(WrittenCore(says), world.edges()).post(Started())
+        assert world.media[ETH0].received() == []
+        assert world.media[ETH1].received() == [b"for those behind us"]
 
     asyncio.run(body())
 

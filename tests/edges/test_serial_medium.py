@@ -10,7 +10,7 @@ import termios
 import threading
 import tty
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -196,6 +196,14 @@ def test_a_heartbeat_that_has_waited_goes_first_even_if_it_was_replaced_meanwhil
     waiting.put(heartbeat(4), 0.25)
     assert waiting.take(0.3) == heartbeat(4).line
     assert taken(waiting) == [message(b"%d" % number).line for number in range(3)]
+
+
+def test_of_each_nodes_heartbeats_the_newest_waits_and_the_one_that_waited_longest_goes_first() -> None:
+    waiting = Waiting()
+    for number, origin in enumerate(("gamma", "", "gamma", "delta", "")):
+        waiting.put(replace(heartbeat(number), origin=origin), 0.0)
+    assert taken(waiting) == [heartbeat(number).line for number in (2, 4, 3)]
+    assert waiting.replaced == 2
 
 
 def test_messages_beyond_the_bound_are_counted_and_lost() -> None:
