@@ -80,12 +80,12 @@ class Node:
         except BlockingIOError:
             return [notice for notice in told if notice != "WATCHDOG=1"]
 
-    def waits_for(self, text: str, within_s: float = 15) -> None:
+    def waits_for(self, text: str, within_s: float = 45) -> None:
         until(lambda: text in self.log, f"{text!r} in the log of {self.name}:\n", within_s, lambda: self.log)
 
 
 def until(
-    happened: Callable[[], bool], what: str, within_s: float = 15, more: Callable[[], str] = str
+    happened: Callable[[], bool], what: str, within_s: float = 45, more: Callable[[], str] = str
 ) -> None:
     deadline = time.monotonic() + within_s
     while not happened():

@@ -72,7 +72,7 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 
     async def watched() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await coroutine
 
     asyncio.run(watched())

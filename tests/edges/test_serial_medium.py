@@ -529,7 +529,9 @@ def test_a_line_in_use_by_a_living_process_is_left_alone(line: Line, ports: Port
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"garbage\n", b"4194305\n", b"\xff\xff\x7f\x00", f"{os.getpid():10d}\n".encode()]
+    "content",
+    [b"", b"garbage\n", b"4194305\n", b"\xff\xff\x7f\x00", f"{os.getpid():10d}\n".encode()],
+    ids=["empty", "garbage", "nobody", "binary", "our own"],
 )
 def test_a_lock_that_names_nobody_alive_is_taken_over(tmp_path: Path, content: bytes) -> None:
     """Our own number too: a namesake before a reboot, or in another container."""

@@ -1,7 +1,7 @@
 """Fixtures: a lab per test, with hbd installed in the machines, or without."""
 
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,21 @@ from tests.lab.lab import CHECKOUT, Lab
 from tests.lab.mixed import Mixed, both_assignments
 
 _JOURNAL_LINES = 80
+
+_LONGEST = (
+    "test_306_handover.py",
+    "test_306_beginnings.py",
+    "test_guide_timings.py",
+    "test_306_lossy_wire.py",
+    "test_306_partition.py",
+    "test_demo.py",
+    "test_common_start.py",
+    "test_scripts.py",
+    "test_links.py",
+    "test_handover.py",
+    "test_start_and_join.py",
+)
+"""What takes more than half a minute, first: begun last, it would be waited for alone."""
 
 
 def pytest_configure() -> None:
@@ -49,10 +64,21 @@ def pairs() -> Iterator[list[Mixed]]:
         yield made
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes side by side, each takes the next test, or the next few that share machines."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.lab)
+            if _shares_machines(item) and item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    order = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+def _shares_machines(item: pytest.Item) -> bool:
+    fixtures: dict[str, Sequence[pytest.FixtureDef[object]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    return any(definitions[-1].scope == "module" for definitions in fixtures.values())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -29,7 +29,6 @@ from tests.lab.cluster import (
     stop,
     watch_address,
 )
-from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 
 TIMINGS = Timings(500, 1000, 2000, 5000)
@@ -126,11 +125,3 @@ def test_linuxha1_alone_starts_everything_after_initdead_and_linuxha2_joins(
     assert active_units(two) == []
     for unit in UNITS:
         assert starts(one, unit, joined_us) + starts(two, unit, began_us) == []
-
-
-def test_hbd_is_ordered_after_its_units_before_it_has_come_to_rest(lab: Lab) -> None:
-    configure(lab)
-    lab.boot()
-    start(lab)
-    one = lab[ONE]
-    wait_until(lambda: "httpd.service" in one.run("systemctl show hbd -p After").stdout, 1.5, "the order")
