@@ -97,7 +97,7 @@ def main(arguments: list[str], gone: list[str]) -> int:
     realtime.prepare_threads()
     logfiles = LogFiles(journal.alone)
     journal.beside = logfiles
-    notifier = Notifier(os.environ.get("NOTIFY_SOCKET"))
+    notifier = Notifier(os.environ.get("NOTIFY_SOCKET"), watched="WATCHDOG_USEC" in os.environ)
     if gone:
         text = f"the other node may have taken over: {', '.join(gone)} off before anything else"
         journal.log(Log(Level.WARN, Kind.ABSENCE, text))

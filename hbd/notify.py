@@ -15,8 +15,9 @@ from hbd.core.views import ClusterView, GroupState
 class Notifier:
     """Speaks to the service manager, or to nobody where there is none."""
 
-    def __init__(self, address: str | None) -> None:
-        """`address`: the value of $NOTIFY_SOCKET."""
+    def __init__(self, address: str | None, *, watched: bool = True) -> None:
+        """`address`: the value of $NOTIFY_SOCKET; `watched`: whether $WATCHDOG_USEC is there, too."""
+        self._watched = watched
         self._address = _name(address) if address else None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
@@ -52,8 +53,12 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def watchdog_every(self, limit_ms: int) -> None:
-        """Let systemd restart us when it has not been fed for so long; it replaces WatchdogSec=."""
-        self._send(f"WATCHDOG_USEC={limit_ms * 1000}")
+        """Let systemd restart us when it has not been fed for so long; it replaces WatchdogSec=.
+
+        Not where somebody has turned that off: systemd would watch us all the same.
+        """
+        if self._watched:
+            self._send(f"WATCHDOG_USEC={limit_ms * 1000}")
 
     def error(self, number: int) -> None:
         """Why the start fails, as an errno."""

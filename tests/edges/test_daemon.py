@@ -50,7 +50,8 @@ class Node:
         return [sys.executable, "-m", "hbd", f"--config-dir={self.home / 'etc'}", *places, *more]
 
     def start(self) -> subprocess.Popen[str]:
-        environment = {**os.environ, "NOTIFY_SOCKET": str(self.manager.getsockname())}
+        service = {"NOTIFY_SOCKET": str(self.manager.getsockname()), "WATCHDOG_USEC": "10000000"}
+        environment = {**os.environ, **service}
         with self.network.inside(), (self.home / "log").open("a") as log:
             self.process = subprocess.Popen(
                 self.words(), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=log, text=True

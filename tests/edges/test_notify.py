@@ -71,6 +71,12 @@ def test_each_notice_is_what_sd_notify_documents(manager: socket.socket) -> None
     ]
 
 
+def test_a_watchdog_that_was_turned_off_stays_off(manager: socket.socket) -> None:
+    notifier = Notifier(manager.getsockname(), watched=False)
+    notifier.watchdog_every(1500)
+    assert heard(manager) == []
+
+
 def test_a_reload_carries_the_monotonic_time_that_systemd_compares(manager: socket.socket) -> None:
     Notifier(manager.getsockname()).reloading()
     (message,) = heard(manager)
