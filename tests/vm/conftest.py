@@ -1,14 +1,18 @@
-"""Fixtures of the virtual machines."""
+"""Fixtures: one pair of virtual machines for all tests, since a boot takes so long.
 
-from collections.abc import Generator
+Before each test what an earlier one broke is put right: wires, power, and for `cluster` hbd.
+"""
+
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.lab.cluster import ONE, TWO
 from tests.lab.host import LabError
 from tests.vm.image import Image
 from tests.vm.image import image as make_image
-from tests.vm.pair import Pair
+from tests.vm.pair import Pair, configure, on_each, restore, settle, start
 
 _JOURNAL_LINES = 60
 
@@ -17,6 +21,34 @@ _JOURNAL_LINES = 60
 def image() -> Image:
     """What the machines boot, with hbd of this checkout; made anew only when the sources changed."""
     return make_image(print)
+
+
+@pytest.fixture(scope="session")
+def booted(image: Image) -> Iterator[Pair]:
+    """Both machines, the first with the kernel's watchdog, the other with a card."""
+    with Pair(image) as made:
+        made[ONE].watchdog_module = "softdog"
+        made[TWO].watchdog_module = "i6300esb"
+        made.boot()
+        on_each(made, (), configure)
+        yield made
+
+
+@pytest.fixture
+def pair(booted: Pair) -> Pair:
+    """Both machines on, all wires whole, hbd off."""
+    restore(booted)
+    on_each(booted, (), lambda machine: machine.run("systemctl stop hbd", timeout=120))
+    return booted
+
+
+@pytest.fixture
+def cluster(booted: Pair) -> Pair:
+    """Both machines on, all wires whole, hbd running on both and at rest."""
+    restore(booted)
+    start(booted)
+    settle(booted)
+    return booted
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -107,14 +107,18 @@ class Machine:
         while time.monotonic() < end and self.is_on:
             try:
                 self._agent.ask("guest-ping", timeout_s=5)
-                done = self._agent.run("cat /proc/sys/kernel/random/boot_id", 20)
-                if done.stdout.strip() != not_id:
+                boot = self.boot_id()
+                if boot != not_id:
                     self._agent.run("systemctl is-system-running --wait", max(1.0, end - time.monotonic()))
-                    return done.stdout.strip()
+                    return boot
             except LabError:
                 self._agent.close()
             time.sleep(0.3)
         raise LabError(f"{self.name} did not boot within {timeout_s:g} s:\n{self.output()[-3000:]}")
+
+    def boot_id(self) -> str:
+        """What tells this boot from others."""
+        return self.run("cat /proc/sys/kernel/random/boot_id", timeout=20).stdout.strip()
 
     def power_kill(self) -> int:
         """A power failure; returns the moment from which on the machine was silent."""

@@ -1,41 +1,14 @@
-"""The virtual machines do what the other tests rely on: wires, line speed, watchdogs, events, clocks."""
+"""The virtual machines do what the other tests rely on: wires, line speed, clocks."""
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from tests.lab.cluster import ONE, TWO
 from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.network import LAN, PRIVATE_LINK
-from tests.vm.image import Image
 from tests.vm.pair import LINE, Pair
 
 DRIVERS = {ONE: ("softdog", "Software Watchdog"), TWO: ("i6300esb", "i6300ESB timer")}
-LIMIT_S = 5
-# Feeds the device; SIGUSR1 ends it in order, with the letter that disarms.
-_FEEDER = f"""\
-import fcntl, os, signal, struct, sys, time
-device = os.open("/dev/watchdog", os.O_WRONLY)
-fcntl.ioctl(device, 0xC0045706, struct.pack("i", {LIMIT_S}))  # WDIOC_SETTIMEOUT, linux/watchdog.h
-def end(*_):
-    os.write(device, b"V"); os.close(device); sys.exit(0)
-signal.signal(signal.SIGUSR1, end)
-while True:
-    os.write(device, b"."); open("/run/fed", "w").close(); time.sleep(0.5)
-"""
-
-
-@pytest.fixture(scope="module")
-def pair(image: Image) -> Iterator[Pair]:
-    with Pair(image) as made:
-        for name, (module, _) in DRIVERS.items():
-            made[name].watchdog_module = module
-        began = time.monotonic()
-        made.boot()
-        print(f"both booted in {time.monotonic() - began:.1f} s")
-        yield made
 
 
 def test_both_are_up_with_a_watchdog_each_and_reach_each_other(pair: Pair) -> None:
@@ -94,39 +67,3 @@ def test_a_journal_entry_is_placed_in_the_hosts_time(pair: Pair) -> None:
     (logged,) = [each for each in pair[ONE].journal(since_us=before_us - 500_000) if each.message == "here"]
     assert logged.within_us < 1_000_000
     assert before_us - logged.within_us - 100_000 < logged.at_us < after_us + logged.within_us + 100_000
-
-
-@pytest.mark.parametrize("name", [ONE, TWO])
-def test_a_watchdog_resets_the_machine_unless_it_is_fed_or_disarmed(pair: Pair, name: str) -> None:
-    machine = pair[name]
-    boot = machine.read("/proc/sys/kernel/random/boot_id").strip()
-    began_us = now_us()
-    machine.write("/run/feeder.py", _FEEDER)
-
-    def feed() -> None:
-        machine.run("rm -f /run/fed; systemd-run --quiet --unit=feeder --collect python3 /run/feeder.py")
-        wait_until(lambda: machine.run("test -e /run/fed", check=False).returncode == 0, 30, "a meal", 0.1)
-
-    # Ended with the letter: no reset. Two stages of i6300esb are within its limit.
-    feed()
-    time.sleep(LIMIT_S)
-    machine.run("systemctl kill --signal=USR1 feeder")
-    time.sleep(2 * LIMIT_S)
-    assert machine.resets(began_us) == []
-    # Killed: a reset, after the limit.
-    feed()
-    killed_us = now_us()
-    machine.run("systemctl kill --signal=KILL feeder")
-    reset = machine.wait_reset(killed_us, 60)
-    assert reset.at_us - killed_us > 1_000_000 * (LIMIT_S - 1.5)
-    assert machine.wait_boot(not_id=boot) != boot
-
-
-def test_a_power_failure_leaves_the_disk(pair: Pair) -> None:
-    machine = pair[ONE]
-    machine.run("echo kept >/var/tmp/kept; sync /var/tmp/kept")
-    machine.power_kill()
-    assert not machine.is_on
-    machine.start()
-    machine.wait_boot()
-    assert machine.read("/var/tmp/kept") == "kept\n"
