@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hbd.media import ttylock
-from tests.edges.namespaces import pair
+from tests.edges.namespaces import cable, pair
 from tests.edges.test_daemon import Node, machine, until
 from tests.lab.nullmodem import NullModem
 
@@ -109,6 +109,62 @@ def test_a_pair_with_nothing_but_a_serial_line_hands_over_and_takes_over(nodes: 
     until(lambda: alpha.serves and not beta.serves, "the address back home")
     alpha.end()
     until(lambda: beta.serves, "the address at the peer, after its death", 3 * DEADTIME_S)
+
+
+def test_an_interface_may_come_late_be_renamed_and_lose_its_carrier_or_address(tmp_path: Path) -> None:
+    ha_cf = f"keepalive 250ms\ndeadtime {DEADTIME_S}\ninitdead 6\nrealtime off\nbcast eth1\n"
+    with (
+        pair() as (one, two),
+        machine(tmp_path / "a", one, "alpha", "192.0.2.1") as alpha,
+        machine(tmp_path / "b", two, "beta", "192.0.2.2") as beta,
+    ):
+        for node, peer in ((alpha, "192.0.2.2"), (beta, "192.0.2.1")):
+            node.configure(ha_cf, peer)
+            node.start()
+        alpha.waits_for("eth1: there is no interface eth1; trying again")
+        notices: list[str] = []
+
+        def is_degraded() -> bool:
+            notices.extend(alpha.notices())
+            return any("; eth1: there is no interface eth1" in notice for notice in notices)
+
+        until(is_degraded, "what is missing in the status sentence")
+        until(lambda: alpha.serves, "the address, though one of two links is missing")
+
+        cable(one, two, "eth1")
+        alpha.waits_for("eth1: interface eth1 has no IPv4 address; trying again")
+        one.ip("addr add 198.51.100.1/25 dev eth1")
+        two.ip("addr add 198.51.100.2/25 dev eth1")
+        for node, peer in ((alpha, "beta"), (beta, "alpha")):
+            node.waits_for(f"Link {peer}:eth1 up.")
+
+        def link_is_up_for_the(count: int) -> bool:
+            return alpha.log.count("Link beta:eth1 up.") == count
+
+        for line in ("link set eth1 down", "link set eth1 name other", "link set other up"):
+            one.ip(line)
+        alpha.waits_for("Link beta:eth1 dead.")
+        for line in ("link set other down", "link set other name eth1", "link set eth1 up"):
+            one.ip(line)
+        until(lambda: link_is_up_for_the(2), "the renamed interface under its name again")
+
+        failures = alpha.log.count("; trying again")
+        two.ip("link set eth1 down")
+        until(lambda: alpha.log.count("Link beta:eth1 dead.") == 2, "a link without carrier counts as dead")
+        assert alpha.log.count("; trying again") == failures, "a lost carrier is no failure of the medium"
+        two.ip("link set eth1 up")
+        until(lambda: link_is_up_for_the(3), "the link with its carrier back")
+
+        for network, number in ((one, 129), (two, 130)):
+            network.ip("addr flush dev eth1")
+            network.ip(f"addr add 198.51.100.{number}/25 dev eth1")
+        time.sleep(1.4 * DEADTIME_S)
+        told = re.compile(r"Link beta:eth1 (\w+)\.")
+        until(lambda: told.findall(alpha.log)[-1] == "up", "the link, with other addresses")
+
+        assert alpha.log.count(": is dead") + beta.log.count(": is dead") == 0
+        assert alpha.serves
+        assert not beta.serves
 
 
 def test_a_pair_without_ipv4_talks_by_multicast_and_serves_an_ipv6_address(tmp_path: Path) -> None:
