@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from random import Random
 
-from hbd.config.model import Config, Keys
+from hbd.config.model import Config, Keys, MsgFormat
 from hbd.core import message as f
 from hbd.core import protocol, wire
 from hbd.core.effects import PeerRecord, Transmit
@@ -134,8 +134,15 @@ class Channel:
 
     def _encode(self, message: Message) -> bytes:
         self.sent += 1
-        sent = packed(message, self._compression)
-        return wire.encode(sent, self.keys, self._msgfmt, signing_number=self.signing_number)
+        plain = wire.encode(message, self.keys, self._msgfmt, signing_number=self.signing_number)
+        if self._compression is None or len(plain) <= self._compression.threshold_bytes:
+            return plain
+        classic = self._msgfmt is MsgFormat.CLASSIC
+        raw = self.as_line(message) + b"\0" if classic else wire.netstring_body(message)
+        wrapper = packed(raw, self._compression)
+        if wrapper is None:
+            return plain
+        return wire.encode(wrapper, self.keys, MsgFormat.NETSTRING, signing_number=self.signing_number)
 
     def with_line(self, transmit: Transmit) -> Transmit:
         """A datagram of ours and its form for serial lines: classic framing, with a signature of its own."""

@@ -327,11 +327,22 @@ def _classic_field(line: bytes) -> Field:
 
 
 def _decompressed(wrapper: Message) -> Message:
-    """The message inside a compressed one: 3.0.6 may wrap what is large. It cannot be a wrapper again."""
+    """The message inside a compressed one, as 3.0.6 may send what is large. It cannot be a wrapper again.
+
+    Inside is a netstring without signature, or the classic form with a NUL behind it. The wrapper's
+    signature covers both; an `auth` field in there proves nothing more.
+    """
     raw = _inflated(wrapper.text(COMPRESSION_ALGORITHM) or "", wrapper.raw(COMPRESSED_PAYLOAD) or b"")
-    if raw[:4] != _NETSTRING_HEAD or raw[-4:] != _NETSTRING_END or len(raw) < 8:
-        raise BadDatagram(Reason.BAD_COMPRESSION, "no netstring inside")
-    message = Message(tuple(_netstring_fields(raw, 4, len(raw) - 4)))
+    if len(raw) >= 8 and raw[:4] == _NETSTRING_HEAD and raw[-4:] == _NETSTRING_END:
+        fields = _netstring_fields(raw, 4, len(raw) - 4)
+    elif raw[:4] == _CLASSIC_HEAD and raw.removesuffix(b"\0")[-5:] == _CLASSIC_END:
+        text = raw[4 : raw.rindex(_CLASSIC_END) + 1]
+        if b"\0" in text:
+            raise BadDatagram(Reason.BAD_COMPRESSION, "a NUL inside")
+        fields = _classic_fields(text)
+    else:
+        raise BadDatagram(Reason.BAD_COMPRESSION, "no message inside")
+    message = Message(tuple(fields))
     if COMPRESSED_PAYLOAD in message:
         raise BadDatagram(Reason.BAD_COMPRESSION, "compressed twice")
     return message

@@ -2,7 +2,7 @@
 
 import bz2
 import zlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
 
 import pytest
 from hypothesis import given, settings
@@ -384,6 +384,51 @@ def test_a_compressed_message_is_unwrapped(algorithm: str, compress) -> None:  #
         was = decode(wrapped(compress(body), algorithm), KEYS)
         assert was.message == STATUS
         assert was.key_number == 1
+
+
+SEEN_KEY = Keys(1, (Key(1, "sha1", b"key-for-sha1-any-text-you-want"),))
+SEEN_ZLIB = b64decode(
+    "IyMjCjM1NTooMSlfY29tcHJlc3NlZF9wYXlsb2FkPXicpdZLT8JAFIZh1/MrZqkh4JxzhnaaMCzcYNyoIeC6N2iTBoROI/jr"
+    "bU2EtR9dTHp7ky6etmc+n6uibINv6l13qlJWwR/Lz92+P6mGtamvF0n/3aWHS+PTv7exgUuCS/xpBS4tXE7hMoLLGC4dXCa4"
+    "hBsQ4YoIZ0S4I8IhES6JcEqEWyIcE+GaGNfEN3yTcE2Ma2JcE+OaGNfEuCbGNTGuSXBNgmuSG35xuCbBNQmuSXBNgmsSXJMk"
+    "uh+xmsswpdU9PQwzV9fVhf8480iql9Hy9fycfS+WwbW79Zf3qj3ml7lrKPrj3yCLD9VTdFi911Hytt6u9yu7aLZDUB68VdXW"
+    "R5kR3kikQnvdbwpPZtK/isnEDUsSa7KPbKy2pEJovBWVdqHypCVjyVLHtnBu6kpjhOJpvkljk1OaR2WRFaYkE6vZbKbufgDu"
+    "iGBMLDMwOigwKV9jb21wcmVzc2lvbl9hbGdvcml0aG09emxpYiwlJSUKNDI6MSA1NjBlZjIxNDJhMTcwYmE3MGIxMTEwYTRh"
+    "ZTFiMGYwZWQ3OTk1ODNiLA=="
+)
+"""Sent by heartbeat 3.0.6 with `msgfmt classic`, `compression zlib`: its list of 42 nodes."""
+SEEN_BZ2 = b64decode(
+    "IyMjCjM3NDooMSlfY29tcHJlc3NlZF9wYXlsb2FkPUJaaDExQVkmU1nRnORSAAAaf++AEAIASmf/8gCQB4E/9f7AiJAAYAQD"
+    "ABAQIAQACAAwAS1mMRT1M0U/1SMmTCA0AAAAAGhFPGlDUaA0GgAGgAAAAJJKeU01PU8KAwTR6gAekep6amaTT1Mi1vyTQKOO"
+    "FSkNSoq0bZJWgOgAABgAUAAAiIiJISynLwxgpiZkMyvmnnop5643P0RZgEeICLQEUtdKj81x9F2ycLGTImNa1pItyE5jMjMz"
+    "sOqMusDHnkeE5gRTDcdu8hAzOEn3IsMaPSEcBvE+b8BKiuWYjPKzIS0zQBSYjACuCGAEhCBllJrpRQRRxKJBSl4+lnzV2PhQ"
+    "w7fp96q+G3dpsDKRmw5LTWIRYzFCQiHM5fVJJUEVxILyxvcebfCcAiD7qAuSEYScxOjiWEwEFgew7iOp+IL5QEQBgBHsAjZn"
+    "3bad98/uP56+0UfxdyRThQkNGc5FICwyOTooMClfY29tcHJlc3Npb25fYWxnb3JpdGhtPWJ6MiwlJSUKNDI6MSBhMGYxNWQ2"
+    "NDhiYjg4MzY2N2U0ZTMxZTAzMjJjMzljOTQ1YTQ3MzRmLA=="
+)
+"""The same with `msgfmt netstring`, `compression bz2`."""
+
+
+@pytest.mark.parametrize("datagram", [SEEN_ZLIB, SEEN_BZ2], ids=["classic inside", "netstring inside"])
+def test_what_3_0_6_compressed_is_read(datagram: bytes) -> None:
+    was = decode(datagram, SEEN_KEY)
+    assert was.message.text("t") == "repnodes"
+    assert was.message.text("src") == "linuxha1"
+    assert len((was.message.text("nodelist") or "").split()) == 42
+    assert was.message.hex("seq") == 4
+    assert "auth" not in was.message
+
+
+@pytest.mark.parametrize("inside", [b">>>\nt=x\n<<<\n", b">>>\nt=x\n<<<\n\0", b">>>\nt=x\nauth=1 a\n<<<\n"])
+def test_the_classic_form_inside_a_wrapper_needs_no_signature_and_may_end_with_a_nul(inside: bytes) -> None:
+    assert decode(wrapped(zlib.compress(inside), "zlib"), KEYS).message == Message.of(("t", "x"))
+
+
+@pytest.mark.parametrize(
+    "inside", [b">>>\n", b">>>\n<<<", b">>>\nt=x\n<<<\n\0\0", b">>>\nt=x\0y\n<<<\n", b">>>\nt=x\n<<<\nt=y\n"]
+)
+def test_a_broken_classic_form_inside_a_wrapper_is_refused(inside: bytes) -> None:
+    assert reason(wrapped(zlib.compress(inside), "zlib")) in (Reason.BAD_COMPRESSION, Reason.BAD_FIELD)
 
 
 def test_a_classic_datagram_may_carry_a_compressed_message_too() -> None:
