@@ -43,6 +43,7 @@ from hbd.driver import MESSAGES, Driver, Edges
 from hbd.errors import HbdError
 from hbd.jobs import Agent, Jobs
 from hbd.journal import Journal, route_logging
+from hbd.lease import KernelLease, settle
 from hbd.logs.sinks import FACILITIES, syslog_socket
 from hbd.logs.writer import LogFiles, describe
 from hbd.media.table import Media
@@ -59,6 +60,8 @@ EX_SOFTWARE, EX_OSERR, EX_CONFIG = 70, 71, 78
 LOCK_WAIT_S = 20.0
 """hbd-orphan.service may be releasing what the last daemon held."""
 LOAD_EVERY_S = 5.0
+LEASE_LIMIT_S = 3.0
+"""For removing the lease's rules at an orderly end."""
 QUIET_EVERY_S = 0.5
 QUIET_ENOUGH = 4
 QUIET_LOOKS = 60
@@ -265,6 +268,7 @@ class Daemon:
         }
         jobs = Jobs(agents, addresses)
         clients = Keeper(self._systemd, self._client_environment)
+        lease = KernelLease(netlink, addresses.places, clock.boot_ms)
         self._load.refresh()
         driver = Driver(
             self._core,
@@ -274,6 +278,7 @@ class Daemon:
                 medium=Media().make,
                 work=jobs,
                 clients=clients,
+                lease=lease,
                 store=self._store.store,
                 log=self._journal.log,
                 feed=self._feed,
@@ -289,6 +294,7 @@ class Daemon:
         async with asyncio.TaskGroup() as self._background:
             for work in (
                 self._systemd.run(),
+                lease.run(),
                 service.run(),
                 self._watch_load(),
                 self._look_for_systemds_watchdog(),
@@ -297,17 +303,20 @@ class Daemon:
                 self._spawn(work)
             self._adapt(self._config)
             self._take_signals()
-            driver.post(Started(held, self._is_late(held), self._run.silent_ms(clock.boot_ms())))
+            silent_ms = self._run.silent_ms(clock.boot_ms())
+            driver.post(Started(held, self._is_late(held), silent_ms, self._run.stall()))
             self._notifier.ready()
             realtime.quiet_collector()
             self._spawn(self._settle_units())
             status = await driver.ended
             self._watchdog.release()
+            await settle(lease, LEASE_LIMIT_S)
             for task in self._tasks:
                 task.cancel()
         driver.close()
         jobs.close()
         clients.close()
+        lease.close()
         addresses.close()
         netlink.close()
         return status

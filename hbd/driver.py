@@ -22,11 +22,16 @@ from hbd.config.model import MediumSpec, ResourceSpec
 from hbd.core.effects import (
     AbandonJob,
     Answer,
+    ArmLease,
     CloseLink,
     Device,
+    DisarmLease,
     Effect,
+    EndLease,
     FeedWatchdog,
     Forward,
+    KeepLease,
+    LeaseEffect,
     Log,
     OpenLink,
     Permit,
@@ -37,6 +42,7 @@ from hbd.core.effects import (
     StoreGeneration,
     StoreHeld,
     StorePeers,
+    StoreStall,
     Transmit,
     Unwatch,
     Watch,
@@ -127,6 +133,13 @@ class Keeper(Protocol):
         """End it; ClientGone is posted later."""
 
 
+class LeaseKeeper(Protocol):
+    """Whoever has the kernel keep the lease: `hbd.lease.KernelLease`."""
+
+    def perform(self, effect: LeaseEffect, post: Post) -> None:
+        """Renew or end it now; arm or disarm it soon. LeaseArmed and LeaseRefused are posted later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Edges:
     """Where the effects go. None of these may block."""
@@ -136,7 +149,8 @@ class Edges:
     medium: Callable[[MediumSpec], Medium]
     work: Work
     clients: Keeper
-    store: Callable[[StoreHeld | StoreGeneration | StorePeers], None]
+    lease: LeaseKeeper
+    store: Callable[[StoreHeld | StoreGeneration | StorePeers | StoreStall], None]
     log: Callable[[Log], None]
     feed: Callable[[int, Device], None]
     """We were healthy at this time (ms)."""
@@ -235,7 +249,9 @@ class Driver:
                     self._edges.work.start(effect, self.post)
                 case AbandonJob(job):
                     self._edges.work.abandon(job)
-                case StoreHeld() | StoreGeneration() | StorePeers():
+                case KeepLease() | EndLease() | ArmLease() | DisarmLease():
+                    self._edges.lease.perform(effect, self.post)
+                case StoreHeld() | StoreGeneration() | StorePeers() | StoreStall():
                     self._edges.store(effect)
                 case Permit(until_ms):
                     self._edges.work.permit(until_ms)
@@ -351,7 +367,7 @@ class Driver:
 
 # ---------------------------------------------------------------- ha.cf's `debug`
 
-_ROUTINE = (Tick, DatagramReceived, Transmit, Forward, FeedWatchdog, Permit)
+_ROUTINE = (Tick, DatagramReceived, Transmit, Forward, FeedWatchdog, Permit, KeepLease)
 
 
 def _trace(event: Event, effects: list[Effect]) -> None:

@@ -76,6 +76,7 @@ MESSAGE_ID: Final[Mapping[Kind, str]] = {
     Kind.RELOAD: "571e7e0db2fc421fb2bbd73e1a9e3f37",
     Kind.CLIENT: "6f7d670935e209fc1b618ba699ab78d4",
     Kind.WATCHDOG: "713a1c66c4aa4293b0e0b46c6e22faee",
+    Kind.LEASE: "751da35c7fa541c887f3ca08445875fc",
 }
 """Drawn once at random and never changed: systemd/hbd.catalog and users' scripts know them."""
 

@@ -10,6 +10,7 @@ Standard library only: what stops a daemon from starting must not stop this.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ import sys
 import time
 from typing import Any
 
-from hbd.stale import held_addresses, run_dir, take_off
+from hbd.stale import LEASE_REMOVAL, held_addresses, run_dir, take_off
 
 ERROR, WARNING, INFO = 3, 4, 6
 NOT_LOADED = 5
@@ -34,7 +35,7 @@ SURROUNDINGS = ("-p", "DefaultDependencies=no", "-p", "KillMode=process", "-p", 
 def main() -> int:
     """0: nothing is left; 1: something is (the journal says what)."""
     directory = run_dir(sys.argv[1:])
-    if not os.path.exists(f"{directory}/held"):
+    if not os.path.exists(directory):
         return 0
     lock = os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -43,7 +44,10 @@ def main() -> int:
         say(INFO, "hbd is running: its resources are left to it")
         return 0
     try:
-        return 0 if release(directory) else 1
+        if os.path.exists(f"{directory}/held") and not release(directory):
+            return 1
+        end_lease()
+        return 0
     finally:
         os.close(lock)
 
@@ -68,6 +72,12 @@ def release(directory: str) -> bool:
     if not left:
         say(INFO, "everything is released")
     return not left
+
+
+def end_lease() -> None:
+    """Nothing is held, so the addresses are as any others again. One that is left had better stay silent."""
+    with contextlib.suppress(FileNotFoundError):  # Without nft there never were rules.
+        subprocess.run(("nft", "-f", "-"), input=LEASE_REMOVAL, capture_output=True, text=True, check=False)
 
 
 def stop_group(group: dict[str, Any], addresses_left: bool, directory: str) -> bool:

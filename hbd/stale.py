@@ -22,6 +22,9 @@ RUN_DIR = "/run/hbd"
 ALIVE = struct.Struct("<QQ")
 """`alive`: CLOCK_BOOTTIME ms of the last healthy moment, and the peer's patience in ms (0 = not known)."""
 
+LEASE_REMOVAL = "add table netdev hbd\ndelete table netdev hbd\n"
+"""For `nft -f -`: takes the rules of the kernel lease away (`hbd.lease`), if they are there."""
+
 _HEADER = struct.Struct("=IHHII")
 _IFADDR = struct.Struct("=BBBBI")
 _NEWADDR, _DELADDR, _GETADDR, _ERROR, _DONE = 20, 21, 22, 2, 3

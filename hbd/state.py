@@ -7,6 +7,7 @@ tens of microseconds, so that a takeover waits for no other thread and no fsync.
     /var/lib/hbd/generation   decimal text          /run/hbd/held    JSON, see `encode_held`
     /var/lib/hbd/uuid         16 bytes              /run/hbd/alive   see `hbd.stale`
     /var/lib/hbd/hostcache    name TAB uuid TAB generation, a line for each peer
+                                                    /run/hbd/stall   longest stall: its ms, Unix seconds
 
 Heartbeat 3.0.6's own directory is the neighbour `heartbeat` of ours. Where it exists its `hb_generation`
 (right-aligned to 15 columns) is read and kept up, and its `hb_uuid` taken over, so that the peers see one
@@ -29,8 +30,17 @@ from pathlib import Path
 from typing import Any
 
 from hbd.config.model import AddressResource, ResourceSpec, ScriptResource, UnitResource
-from hbd.core.effects import Kind, Level, Log, PeerRecord, StoreGeneration, StoreHeld, StorePeers
-from hbd.core.events import Direction, HeldGroup
+from hbd.core.effects import (
+    Kind,
+    Level,
+    Log,
+    PeerRecord,
+    StoreGeneration,
+    StoreHeld,
+    StorePeers,
+    StoreStall,
+)
+from hbd.core.events import Direction, HeldGroup, Stall
 from hbd.stale import ALIVE
 
 HIGHEST_GENERATION = 2**62
@@ -162,6 +172,18 @@ class RunDir:
         """We were healthy and heard at this moment: a store to memory, no system call."""
         self._alive[:] = ALIVE.pack(now_ms, self._patience_ms)
 
+    def stall(self) -> Stall:
+        """The longest time that hbd did not run in this boot; none if that cannot be read."""
+        try:
+            ms, wall_s = (_read(self.path / "stall") or b"").split()
+            return Stall(int(ms), int(wall_s))
+        except ValueError:
+            return Stall()
+
+    def store_stall(self, stall: Stall) -> None:
+        """Raises OSError."""
+        replace(self.path / "stall", f"{stall.ms} {stall.wall_s}\n".encode(), durable=False)
+
     def store_held(self, groups: tuple[HeldGroup, ...]) -> None:
         """Raises OSError."""
         replace(self.path / "held", encode_held(groups), durable=False)
@@ -179,11 +201,11 @@ class Store:
         self._state = state
         self._run = run
         self._log = log
-        self._queue: queue.SimpleQueue[StoreGeneration | StorePeers | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[StoreGeneration | StorePeers | StoreStall | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="state", daemon=True)
         self._thread.start()
 
-    def store(self, effect: StoreHeld | StoreGeneration | StorePeers) -> None:
+    def store(self, effect: StoreHeld | StoreGeneration | StorePeers | StoreStall) -> None:
         """Called by the driver."""
         if isinstance(effect, StoreHeld):
             self._attempt("held", partial(self._run.store_held, effect.groups))
@@ -202,6 +224,9 @@ class Store:
                     self._attempt("generation", partial(self._state.store_generation, generation))
                 case StorePeers(peers):
                     self._attempt("hostcache", partial(self._state.store_peers, peers))
+                case StoreStall(stall):
+                    # Nothing waits for it, and a node that has just woken has more urgent things to do.
+                    self._attempt("stall", partial(self._run.store_stall, stall))
 
     def _attempt(self, what: str, write: Callable[[], None]) -> None:
         try:

@@ -12,6 +12,7 @@ removal, and where that is forbidden, what went along is put back at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -123,6 +124,25 @@ class AddressAgent:
         for ip in ips:
             self._announcer.forget(ip)
             self._started.pop(ip, None)
+
+    async def places(self, resources: Iterable[AddressResource]) -> list[Link]:
+        """The interfaces where these are now, and where a start would put them; loopback left out.
+
+        Raises EdgeError if the kernel does not say.
+        """
+        wanted = tuple(resources)
+        links = await self._netlink.links()
+        found: dict[int, Link] = {}
+        for version in sorted({_version(resource) for resource in wanted}):
+            ours = [resource for resource in wanted if _version(resource) == version]
+            addresses = await self._netlink.addresses(version)
+            tables = Tables(links, addresses, await self._netlink.routes(version))
+            indexes = {address.index for address in _having({each.ip for each in ours}, addresses)}
+            for resource in ours:
+                with contextlib.suppress(EdgeError):  # It has no place now; a notice will tell of one.
+                    indexes.add(find(resource, tables)[1].index)
+            found |= {link.index: link for link in links if link.index in indexes and not link.loopback}
+        return [found[index] for index in sorted(found)]
 
     # ------------------------------------------------------------ inside the lock
 

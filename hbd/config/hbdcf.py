@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from hbd.config.directives import Directive, Draft, Takes, choice, duration, read
+from hbd.config.directives import Directive, Draft, Takes, choice, duration, read, switch
 from hbd.config.findings import Findings, Word, suggestion
 from hbd.config.model import GroupSpec, Limits
 
@@ -30,6 +30,7 @@ class HbdCf:
     """Groups, as they were written."""
     unfenced: bool = False
     """`fencing none`: run although ha.cf asks for fencing."""
+    lease: bool = True
 
     def critical_keys(self, groups: tuple[GroupSpec, ...], found: Findings) -> tuple[str, ...]:
         """The keys of the critical groups; a name that is no group's is an error."""
@@ -54,6 +55,7 @@ ROWS: tuple[Directive[HbdCfDraft], ...] = (
     Directive("probe-timeout", Takes.ONE, duration(minimum_ms=1), default="10"),
     Directive("fencing", Takes.ONE, choice("none")),
     Directive("critical", Takes.MANY, _critical),
+    Directive("lease", Takes.ONE, switch, default="on"),
 )
 TABLE = {row.name: row for row in ROWS}
 
@@ -77,4 +79,5 @@ def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = (
         ),
         unfenced=draft.texts.get("fencing") == "none",
         critical=tuple(draft.critical),
+        lease=draft.switches.get("lease", True),
     )

@@ -108,6 +108,7 @@ def _config(
         uuidfrom=ha_cf.uuidfrom,
         critical=critical,
         limits=hbd_cf.limits,
+        lease=hbd_cf.lease,
         logging=ha_cf.logging,
         environment=ha_cf.environment,
         compression=ha_cf.compression,

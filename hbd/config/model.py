@@ -355,6 +355,8 @@ class Config:
     hbgenmethod: str = "file"
     uuidfrom: str = "file"
     limits: Limits = Limits()
+    lease: bool = True
+    """hbd.cf: the kernel lets nothing out from our addresses while hbd is not heard of."""
     logging: Logging = Logging()
     compression: Compression | None = None
     """None: nothing that is sent is compressed. What comes in may be, in any case."""

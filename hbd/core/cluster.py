@@ -31,6 +31,7 @@ from hbd.core.effects import (
     Permit,
     Quit,
     StoreHeld,
+    StoreStall,
     Transmit,
 )
 from hbd.core.events import (
@@ -45,11 +46,14 @@ from hbd.core.events import (
     HeldGroup,
     Instant,
     JobDone,
+    LeaseArmed,
+    LeaseRefused,
     LinkFailed,
     LinkOpened,
     Reload,
     RequestId,
     ResourceSeen,
+    Stall,
     Standby,
     Started,
     Stop,
@@ -59,6 +63,7 @@ from hbd.core.events import (
 from hbd.core.fencing import unfenced
 from hbd.core.handover import Handover
 from hbd.core.health import Health, doomed
+from hbd.core.lease import Lease
 from hbd.core.membership import Died, Identity, Membership, Reported, Said
 from hbd.core.report import Report
 from hbd.core.views import ClusterView
@@ -86,6 +91,7 @@ class Cluster:
         self._custody = Custody(config, resource_digest(config.groups), self._desk, self._talk)
         self._clients = Clients(config.clients, self._desk)
         self._health = Health(self._desk)
+        self._lease = Lease(config, self._desk)
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: tuple[object, ...] | None = None
@@ -101,7 +107,9 @@ class Cluster:
         self._digest_differs: set[str] = set()
         self._settled_peers: set[str] = set()
         self._taking_over = ""
-        self._counters = {"stalls": 0, "longest_stall_ms": 0, "late_ticks": 0}
+        self._counters = {"stalls": 0, "late_ticks": 0}
+        self._stall = Stall()
+        """The longest of this boot."""
 
     # ------------------------------------------------------------ the outside
 
@@ -122,6 +130,7 @@ class Cluster:
                 self._take_fact(fact)
             self._notice_deaf_peer()
             self._proceed()
+            self._lease.follow(self._custody.may_answer)
             if self._is_news(event):
                 self._note_progress()
                 self._speak()
@@ -179,11 +188,21 @@ class Cluster:
         """The whole picture, for everybody who shows it."""
         return picture.of(
             self._config, self._membership, self._custody,
-            leaving=self._leaving, degraded=self._degraded(), counters=self._counters,
+            leaving=self._leaving, degraded=self._degraded(), counters=self._figures(),
         )  # fmt: skip
 
+    def _figures(self) -> dict[str, int]:
+        return {
+            **self._counters,
+            "longest_stall_ms": self._stall.ms,
+            "longest_stall_at": self._stall.wall_s,
+            "patience_ms": max(self.patience_ms, 0),
+            "lease_ms": self._lease.shown_ms,
+        }
+
     def _degraded(self) -> tuple[str, ...]:
-        return tuple(f"{medium.link}: {reason}" for medium, reason in self._failures.items())
+        failed = tuple(f"{medium.link}: {reason}" for medium, reason in self._failures.items())
+        return failed + self._lease.degraded
 
     # ------------------------------------------------------------ our own absence (rules 13 to 15)
 
@@ -194,7 +213,9 @@ class Cluster:
         if gap_ms <= 2 * timing.keepalive_ms:
             return True
         self._counters["stalls"] += 1
-        self._counters["longest_stall_ms"] = max(gap_ms, self._counters["longest_stall_ms"])
+        if gap_ms > self._stall.ms:
+            self._stall = Stall(gap_ms, self._desk.now.wall_s)
+            self._desk.emit_job(StoreStall(self._stall))
         self._membership.excuse(gap_ms - timing.keepalive_ms)
         peer = self._membership.peer
         silent_ms = self._membership.silence_of_ours_ms(self._last_ms)
@@ -216,6 +237,7 @@ class Cluster:
         return False
 
     def _mute(self, peer: Peer) -> None:
+        self._lease.end()
         self._custody.mute()
         self._desk.emit(Permit(0))
         if peer.speaks_classic:
@@ -271,7 +293,8 @@ class Cluster:
 
     def _take(self, event: Event) -> None:
         match event:
-            case Started(held, late, silent_ms):
+            case Started(held, late, silent_ms, stall):
+                self._stall = stall
                 self._begin(held, late)
                 if held:
                     self._membership.was_silent(silent_ms)
@@ -306,6 +329,8 @@ class Cluster:
                     self._leave()
             case ClientGone():
                 self._clients.gone(event)
+            case LeaseArmed() | LeaseRefused():
+                self._lease.told(event)
             case _:
                 assert_never(event)
 
@@ -318,6 +343,7 @@ class Cluster:
                 self._desk.emit(OpenLink(medium))
         self._stored = held
         self._custody.probe(held, late)
+        self._lease.begin()
         self._desk.info(Kind.CORE_STARTED, f"Heartbeat generation: {self._identity.generation}")
         self._say_status()
         self._membership.become("up")
@@ -472,6 +498,7 @@ class Cluster:
         self._talk.reconfigure(config)
         self._custody.reconfigure(config, resource_digest(config.groups))
         self._clients.reconfigure(config.clients)
+        self._lease.reconfigure(config)
         self._desk.info(Kind.RELOAD, "the new configuration is in effect")
 
     # ------------------------------------------------------------ proceeding
@@ -504,6 +531,7 @@ class Cluster:
         if farewell_ms is not None and self._clients.are_gone and self._may_quit(peer, farewell_ms):
             self._done = True
             self._desk.info(Kind.SHUTDOWN, f"{self._identity.name} Heartbeat shutdown complete.")
+            self._lease.disarm()
             self._desk.emit_job(Quit())
 
     def _activate(self) -> None:
@@ -612,6 +640,8 @@ class Cluster:
 
     def _send_report(self, report: Report) -> None:
         timing, now_ms = self._config.timing, self._desk.now.ms
+        # Before the heartbeat: a machine that is frozen between the two has told the peer the less.
+        self._lease.keep(self._custody.may_answer)
         self._membership.say_status(reports.encode(report), timing.deadtime_ms)
         self._said = report.content
         if report.groups is not None:

@@ -84,6 +84,13 @@ class Custody:
         return any(group.may_run and not group.muted for group in self.groups.values())
 
     @property
+    def may_answer(self) -> bool:
+        """The kernel may let our addresses out: some group serves, or none has to wait without its own."""
+        if self._probes:
+            return not any(late for _, late in self._recorded.values())
+        return self.serving or not any(group.muted for group in self.groups.values())
+
+    @property
     def claims_anything(self) -> bool:
         return any(group.claims for group in self.groups.values())
 

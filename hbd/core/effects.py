@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hbd.config.model import AddressResource, Client, MediumSpec, ResourceSpec
-from hbd.core.events import HeldGroup, JobId, RequestId
+from hbd.core.events import HeldGroup, JobId, RequestId, Stall
 
 # ---------------------------------------------------------------- actions of jobs
 
@@ -151,6 +151,38 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmLease:
+    """Have the kernel let nothing out from these addresses but within `lease_ms` of a KeepLease.
+
+    Ends in LeaseArmed or LeaseRefused, and in either again whenever that changes. A lease that an earlier
+    life left is taken over with the time it has.
+    """
+
+    addresses: tuple[AddressResource, ...]
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DisarmLease:
+    """Have the kernel treat these addresses as any others again. Nothing to do is nothing done."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLease:
+    """Renew it; void after `until_ms` of CLOCK_BOOTTIME, which is checked at the moment of renewal."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndLease:
+    """It is over at once, until the next KeepLease."""
+
+
+LeaseEffect = ArmLease | DisarmLease | KeepLease | EndLease
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to an Asked: the transition to watch (0 = nothing had to be done), or a refusal."""
 
@@ -182,6 +214,13 @@ class StoreHeld:
     """Replace /run/hbd/held by this."""
 
     groups: tuple[HeldGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStall:
+    """The longest time that this node did not run, since the machine was booted."""
+
+    stall: Stall
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +293,7 @@ class Kind(Enum):
     GROUP_ADOPTED = "group-adopted"
     CONFLICT = "conflict"
     ABSENCE = "absence"
+    LEASE = "lease"
     DIGEST_DIFFERS = "digest-differs"
     PEER_KIND = "peer-kind"
     SHUTDOWN = "shutdown"
@@ -286,5 +326,6 @@ class Quit:
 
 Effect = (
     OpenLink | CloseLink | Transmit | Forward | StartJob | AbandonJob | Watch | Unwatch | Permit | Answer
-    | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StartClient | StopClient | Log | Quit
+    | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StoreStall | StartClient | StopClient | Log | Quit
+    | ArmLease | DisarmLease | KeepLease | EndLease
 )

@@ -91,6 +91,15 @@ class HeldGroup:
     """As configured when it was started, so that it can be stopped under a changed configuration."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A time in which this node did not run."""
+
+    ms: int = 0
+    wall_s: int = 0
+    """When it ended, in Unix seconds."""
+
+
 # ---------------------------------------------------------------- commands
 
 
@@ -130,11 +139,12 @@ Command = Standby | Takeover | Reload | Stop
 class Started:
     """The first event. `held` is what a previous daemon of this boot had started; `late` says that nobody
     has looked after it for longer than the peer waits (`Cluster.restart_patience_ms`), or nobody knows;
-    `silent_ms` for how long that was."""
+    `silent_ms` for how long that was; `stall` is the longest of this boot."""
 
     held: tuple[HeldGroup, ...] = ()
     late: bool = False
     silent_ms: int = 0
+    stall: Stall = Stall()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +244,21 @@ class ClientGone:
     client: Client
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseArmed:
+    """The kernel has the rules of ArmLease."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRefused:
+    """It does not, or not any more; `reason` is for the operator."""
+
+    reason: str
+
+
+LeaseEvent = LeaseArmed | LeaseRefused
 ClientEvent = ClientStarted | ClientRefused | ClientEnded | ClientGone
 Event = (
     Started | LinkOpened | LinkFailed | DatagramReceived | Tick | JobDone | ResourceSeen | Asked | ClientEvent
+    | LeaseEvent
 )

@@ -17,11 +17,15 @@ from hbd.core.effects import (
     Action,
     Announce,
     Answer,
+    ArmLease,
     CloseLink,
+    DisarmLease,
     DropAddresses,
     Effect,
+    EndLease,
     FeedWatchdog,
     Forward,
+    KeepLease,
     Log,
     OpenLink,
     PeerRecord,
@@ -36,6 +40,7 @@ from hbd.core.effects import (
     StoreGeneration,
     StoreHeld,
     StorePeers,
+    StoreStall,
     Transmit,
     Unwatch,
     Watch,
@@ -288,7 +293,9 @@ class Machine:
             case StopClient(client):
                 ran = self.clients.pop(client.unit, 0)
                 self._later(1, lambda: self._client_stopped(client, bool(ran)))
-            case Log() | Permit() | CloseLink() | Forward():
+            case Log() | Permit() | CloseLink() | Forward() | StoreStall():
+                pass
+            case ArmLease() | DisarmLease() | KeepLease() | EndLease():
                 pass
 
     def _client_stopped(self, client: Client, ran: bool) -> None:

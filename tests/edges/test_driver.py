@@ -16,6 +16,7 @@ from hbd.core.effects import (
     FeedWatchdog,
     Forward,
     Kind,
+    LeaseEffect,
     Level,
     Log,
     OpenLink,
@@ -26,6 +27,7 @@ from hbd.core.effects import (
     StoreGeneration,
     StoreHeld,
     StorePeers,
+    StoreStall,
     Transmit,
 )
 from hbd.core.events import (
@@ -112,6 +114,16 @@ class PairedClients:
 
 
 @dataclass
+class WrittenLease:
+    """Writes down what is asked for the lease."""
+
+    told: list[object]
+
+    def perform(self, effect: LeaseEffect, post: Post) -> None:
+        self.told.append(effect)
+
+
+@dataclass
 class World:
     """What the edges were told, in order."""
 
@@ -125,12 +137,13 @@ class World:
             medium=lambda spec: self.media[spec],
             work=self,
             clients=PairedClients(self.told),
+            lease=WrittenLease(self.told),
             store=self._store,
             log=self.told.append,
             feed=lambda ms, device: self.told.append("fed"),
         )
 
-    def _store(self, effect: StoreHeld | StoreGeneration | StorePeers) -> None:
+    def _store(self, effect: StoreHeld | StoreGeneration | StorePeers | StoreStall) -> None:
         self.told.append(effect)
 
     def start(self, effect: StartJob, post: Post) -> None:

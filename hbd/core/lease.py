@@ -1,0 +1,146 @@
+"""The kernel lease: for how long the kernel may answer for our addresses without us (rule 29).
+
+A machine whose hbd is frozen, starved or dead still answers ARP and TCP for the addresses of its groups,
+beside the peer that takes them over. So the kernel is told to let nothing out from them unless we said so a
+short while ago. Each heartbeat says so, in the same step and just before it leaves; whatever keeps us from
+sending heartbeats keeps us from that too. The lease is over a keepalive before the peer's deadtime, so that
+one heartbeat may be lost on its way.
+
+States: not wanted (`lease off`, no address, no peer), refused (wanted, and it cannot be had), kept (every
+heartbeat renews it), ended (a muted node waits for its peer: nothing is let out, whatever it had left).
+"""
+
+from __future__ import annotations
+
+from hbd.config.model import AddressResource, Config, Timing
+from hbd.core.desk import Desk
+from hbd.core.effects import ArmLease, DisarmLease, EndLease, KeepLease, Kind, Level
+from hbd.core.events import LeaseArmed, LeaseRefused
+
+MOST_DELAY_MS = 100
+"""How late a renewal may reach the kernel, where a tenth of deadtime is not less."""
+
+
+def delay_ms(timing: Timing) -> int:
+    """A renewal that comes to be performed later than this after its step is void."""
+    return min(MOST_DELAY_MS, timing.deadtime_ms // 10)
+
+
+def lease_ms(timing: Timing) -> int:
+    """How long a renewal counts: over before a peer that missed one heartbeat can declare us dead."""
+    return timing.deadtime_ms - timing.keepalive_ms - delay_ms(timing)
+
+
+class Lease:
+    """Arms, renews and ends the lease of one node."""
+
+    def __init__(self, config: Config, desk: Desk) -> None:
+        self._config, self._desk = config, desk
+        self._wish: ArmLease | None = None
+        self._armed = self._kept = False
+        self._reason = ""
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What an operator should know while it is wanted and not there."""
+        return (f"kernel lease: {self._reason}",) if self._reason else ()
+
+    @property
+    def shown_ms(self) -> int:
+        """How long it is; 0 while there is none."""
+        return self._wish.lease_ms if self._wish is not None and self._armed else 0
+
+    def begin(self) -> None:
+        """At the start: have it, or have what an earlier life left of it removed."""
+        self._wish = self._find_wish()
+        self._desk.emit(self._wish or DisarmLease())
+
+    def reconfigure(self, config: Config) -> None:
+        """Also tries again what was refused."""
+        before, self._config = self._wish, config
+        self._wish = self._find_wish()
+        if self._wish is not None and (self._wish != before or not self._armed):
+            self._desk.emit(self._wish)
+        elif self._wish is None and before is not None:
+            self.disarm()
+
+    def disarm(self) -> None:
+        """Nothing is held, or nothing is wanted: the kernel forgets all about it."""
+        self._wish, self._armed, self._kept = None, False, False
+        self._desk.emit(DisarmLease())
+
+    def told(self, event: LeaseArmed | LeaseRefused) -> None:
+        """What the kernel made of our wish."""
+        if self._wish is None:
+            return
+        match event:
+            case LeaseArmed():
+                if not self._armed:
+                    self._desk.info(
+                        Kind.LEASE,
+                        f"kernel lease: {_names(self._wish.addresses)} will fall silent "
+                        f"{self._wish.lease_ms} ms after the last heartbeat of this node",
+                    )
+                self._armed, self._reason = True, ""
+            case LeaseRefused(reason):
+                self._refuse(reason)
+
+    # ------------------------------------------------------------ renewal
+
+    def keep(self, may_answer: bool) -> None:
+        """A heartbeat is about to leave: so long as this node serves, the kernel may answer as long as it."""
+        if self._wish is None:
+            return
+        if not may_answer:
+            self.end()
+            return
+        self._kept = True
+        self._desk.emit(KeepLease(self._desk.now.ms + delay_ms(self._config.timing)))
+
+    def follow(self, may_answer: bool) -> None:
+        """After what else was decided: silence, and its end, wait for no heartbeat."""
+        if may_answer and not self._kept:
+            self.keep(may_answer)
+        elif not may_answer:
+            self.end()
+
+    def end(self) -> None:
+        """Nothing is let out from now on, whatever the lease had left (rule 14)."""
+        if self._wish is not None and self._kept:
+            self._kept = False
+            self._desk.emit(EndLease())
+
+    # ------------------------------------------------------------ what is wanted
+
+    def _find_wish(self) -> ArmLease | None:
+        """None where it is not wanted, and where the timing leaves no room for it, which is said."""
+        config, timing = self._config, self._config.timing
+        addresses = tuple(
+            resource
+            for group in config.groups
+            for resource in group.resources
+            if isinstance(resource, AddressResource)
+        )
+        if not config.lease or not addresses or not config.peers:
+            self._reason = ""
+            return None
+        if lease_ms(timing) < 2 * timing.keepalive_ms:
+            self._refuse(
+                f"deadtime {timing.deadtime_ms} ms is too short for it: make it at least "
+                f"{3 * timing.keepalive_ms + delay_ms(timing)} ms, or keepalive shorter"
+            )
+            return None
+        return ArmLease(addresses, lease_ms(timing))
+
+    def _refuse(self, reason: str) -> None:
+        if reason != self._reason:
+            self._desk.log(
+                Level.WARN, Kind.LEASE,
+                f"no kernel lease: {reason}. If hbd is frozen or killed, this machine goes on answering for "
+                "its addresses",
+            )  # fmt: skip
+        self._armed, self._reason = False, reason
+
+
+def _names(addresses: tuple[AddressResource, ...]) -> str:
+    return ", ".join(address.ip for address in addresses)
