@@ -43,11 +43,12 @@ class Daemon:
 
     async def read(self) -> Snapshot:
         """Everything it shows. Raises HbdError if it is of another version."""
-        cluster, managed = await asyncio.gather(
+        cluster, managed, counters = await asyncio.gather(
             self._call(names.ROOT, "org.freedesktop.DBus.Properties", "GetAll", "s", names.CLUSTER),
             self._call(names.ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"),
+            self._call(names.ROOT, names.CLUSTER, "GetStatistics"),
         )
-        return snapshot(cluster[0], managed[0])
+        return snapshot(cluster[0], managed[0], counters[0])
 
     async def handover(self, member: str, which: str) -> int:
         """Standby or Takeover; the transition it began, 0 if there was nothing to do."""

@@ -6,6 +6,7 @@ The text is for somebody who was woken up: first one sentence, then what is wron
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -30,6 +31,7 @@ def as_text(shown: Snapshot) -> str:
         _table([("NODE", "STATUS", "HOLDS", ""), *(_node(node) for node in shown.nodes)]),
         _table([("LINK", "MEDIUM", "STATUS"), *(_link(link) for link in shown.links)] if shown.links else []),
         _table(_group_rows(shown.groups)) if shown.groups else "No resource groups.",
+        stall(shown),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -60,6 +62,19 @@ def problems(shown: Snapshot) -> list[str]:
         *(f"link {link.node}:{link.name} is dead" for link in shown.links if link.status == "dead"),
         *shown.cluster.degraded,
     ]
+
+
+def stall(shown: Snapshot) -> str:
+    """When this node stood still for so long that it came near to being taken for dead; else nothing."""
+    told = shown.statistics
+    longest_ms, patience_ms = told.get("longest_stall_ms", 0), told.get("patience_ms", 0)
+    if 2 * longest_ms <= patience_ms or not longest_ms:
+        return ""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(told.get("longest_stall_at", 0)))
+    return (
+        f"This node once did not run for {longest_ms} ms, until {when}. "
+        f"After {patience_ms} ms the other node may take over."
+    )
 
 
 def reasons(entries: Sequence[Mapping[str, Any]]) -> str:

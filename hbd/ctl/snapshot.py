@@ -78,6 +78,8 @@ class Snapshot:
     nodes: list[Node]
     links: list[Link]
     groups: list[Group]
+    statistics: dict[str, int] = field(default_factory=dict)
+    """What GetStatistics tells."""
 
 
 Managed = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -86,7 +88,9 @@ Managed = Mapping[str, Mapping[str, Mapping[str, Any]]]
 T = TypeVar("T", Cluster, Node, Link, Group, Resource)
 
 
-def snapshot(cluster: Mapping[str, Any], managed: Managed) -> Snapshot:
+def snapshot(
+    cluster: Mapping[str, Any], managed: Managed, statistics: Mapping[str, int] | None = None
+) -> Snapshot:
     """From the answers of the daemon. Raises HbdError if they lack a property."""
     resources = _of(Resource, names.RESOURCE, dict(sorted(managed.items(), key=_position)))
     groups = [
@@ -98,6 +102,7 @@ def snapshot(cluster: Mapping[str, Any], managed: Managed) -> Snapshot:
         list(_of(Node, names.NODE, managed).values()),
         list(_of(Link, names.LINK, managed).values()),
         groups,
+        dict(statistics or {}),
     )
 
 

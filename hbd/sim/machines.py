@@ -64,6 +64,7 @@ from hbd.core.events import (
     RequestId,
     ResourceSeen,
     Result,
+    Stall,
     Started,
     Tick,
 )
@@ -117,6 +118,7 @@ class Machine:
         self.held: tuple[HeldGroup, ...] = ()
         self.alive_ms: int | None = None
         self.patience_ms = 0
+        self.stall = Stall()
         self.troubles = Troubles(set(), {}, {})
         self.absent_since_ms = 0
         """When the daemon was last killed, or the machine stood still."""
@@ -158,7 +160,7 @@ class Machine:
         self.core = Cluster(self.config, identity, self.world.draw(0, 2**31))
         late = self.alive_ms is None or self.world.now_ms - self.alive_ms > self.patience_ms
         silent_ms = 0 if self.alive_ms is None else self.world.now_ms - self.alive_ms
-        self.post(Started(self.held, bool(self.held) and late, silent_ms))
+        self.post(Started(self.held, bool(self.held) and late, silent_ms, self.stall))
 
     def kill_daemon(self) -> None:
         """kill -9: resources stay, jobs of systemd go on, everything in memory is gone."""
@@ -293,7 +295,9 @@ class Machine:
             case StopClient(client):
                 ran = self.clients.pop(client.unit, 0)
                 self._later(1, lambda: self._client_stopped(client, bool(ran)))
-            case Log() | Permit() | CloseLink() | Forward() | StoreStall():
+            case StoreStall(stall):
+                self.stall = stall
+            case Log() | Permit() | CloseLink() | Forward():
                 pass
             case ArmLease() | DisarmLease() | KeepLease() | EndLease():
                 pass

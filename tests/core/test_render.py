@@ -116,7 +116,7 @@ def test_a_cluster_without_links_or_groups_is_shown_too() -> None:
 
 def test_json_has_the_properties_in_snake_case_and_resources_inside_their_group() -> None:
     shown = json.loads(render.as_json(WHOLE))
-    assert list(shown) == ["cluster", "nodes", "links", "groups"]
+    assert list(shown) == ["cluster", "nodes", "links", "groups", "statistics"]
     assert shown["cluster"]["auto_failback"] == "on"
     assert shown["groups"][0]["preferred_node"] == "linuxha1"
     assert [one["unit"] for one in shown["groups"][0]["resources"]] == ["", "httpd.service"]
@@ -194,3 +194,14 @@ def test_the_manual_page_has_every_command_and_option(capsys: pytest.CaptureFixt
         options = set(re.findall(r"--\w+", capsys.readouterr().out)) - {"--help"}
         missing = [word for word in (f"hbctl {command}", *sorted(options)) if word not in page]
         assert missing == []
+
+
+def test_a_stall_that_came_near_to_a_death_is_told_and_a_negligible_one_is_not() -> None:
+    def told(stall_ms: int) -> str:
+        figures = {"longest_stall_ms": stall_ms, "longest_stall_at": 1_700_000_000, "patience_ms": 2250}
+        return render.as_text(replace(WHOLE, statistics=figures))
+
+    assert told(1100) == render.as_text(WHOLE)
+    assert told(0) == render.as_text(WHOLE)
+    assert "This node once did not run for 4321 ms, until 2023-11-1" in told(4321)
+    assert "After 2250 ms the other node may take over." in told(4321)

@@ -116,7 +116,8 @@ def test_a_freeze_shorter_than_deadtime_moves_nothing_and_the_address_answers_wi
     pair: Lab,
 ) -> None:
     holder, other = sides(pair)
-    assert f"timeout {LEASE_MS}ms" in rules(holder)
+    assert statistics(holder)["lease_ms"] == LEASE_MS
+    assert ADDRESS in rules(holder)
     assert ADDRESS in rules(other)
     with pair.observer.arp_probe() as arp, pair.client.http_probe() as http:
         began_us, thawed_us = stand_still(holder, SHORT_S)

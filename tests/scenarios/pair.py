@@ -28,8 +28,13 @@ from hbd.config.model import (
 from hbd.core.effects import (
     Announce,
     Answer,
+    ArmLease,
+    DisarmLease,
     DropAddresses,
     Effect,
+    EndLease,
+    KeepLease,
+    LeaseEffect,
     Log,
     ProbeResource,
     StartJob,
@@ -111,6 +116,8 @@ class Pair:
         self.machines = {"alpha": self.alpha, "beta": self.beta}
         self.stations: dict[str, Station] = dict(self.machines)
         self.lines: list[Line] = []
+        self.leases: list[tuple[int, str, LeaseEffect]] = []
+        """What the kernels were told."""
         self.messages: list[tuple[int, str, Message]] = []
         self.lost: Callable[[str, Message], bool] = lambda sender, message: False
         """Which messages of which sender the wire loses."""
@@ -166,6 +173,8 @@ class Pair:
                     self._note(machine.name, text)
                 case StartJob(_, action, _):
                     self._note(machine.name, f"> {_job(action)}")
+                case ArmLease() | DisarmLease() | KeepLease() | EndLease():
+                    self.leases.append((self.now_ms, machine.name, effect))
                 case _:
                     pass
 
