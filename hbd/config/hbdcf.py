@@ -31,6 +31,7 @@ class HbdCf:
     unfenced: bool = False
     """`fencing none`: run although ha.cf asks for fencing."""
     lease: bool = True
+    """The kernel is to fall silent for our addresses when we are not heard of."""
 
     def critical_keys(self, groups: tuple[GroupSpec, ...], found: Findings) -> tuple[str, ...]:
         """The keys of the critical groups; a name that is no group's is an error."""

@@ -326,6 +326,6 @@ class Quit:
 
 Effect = (
     OpenLink | CloseLink | Transmit | Forward | StartJob | AbandonJob | Watch | Unwatch | Permit | Answer
-    | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StoreStall | StartClient | StopClient | Log | Quit
-    | ArmLease | DisarmLease | KeepLease | EndLease
+    | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StoreStall | StartClient | StopClient | Log
+    | Quit | ArmLease | DisarmLease | KeepLease | EndLease
 )

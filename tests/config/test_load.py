@@ -271,3 +271,9 @@ def test_no_bytes_in_the_files_raise_anything_but_the_configuration_error(
     findings, ok = check(machine.ha_d, "linuxha1", unit_root=machine.root)
     assert ok is not any(finding.severity is Severity.ERROR for finding in findings)
     assert all(str(finding).encode() for finding in findings)
+
+
+def test_the_lease_is_on_unless_hbd_cf_says_otherwise(machine: Machine) -> None:
+    assert machine.load().lease
+    machine.write("hbd.cf", "lease off\n")
+    assert not machine.load().lease

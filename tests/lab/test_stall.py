@@ -38,7 +38,7 @@ BOTH_US = 100_000
 """So long two machines may answer for the address at once."""
 LEASE_MS = QUICK.deadtime_ms - QUICK.keepalive_ms - 100
 LONG_S = 2 * QUICK.deadtime_ms / 1000
-SHORT_S = QUICK.deadtime_ms / 1000 / 2
+SHORT_S = 1.0
 BACK_US = 1_000_000
 
 
