@@ -293,7 +293,6 @@ class Kind(Enum):
     GROUP_ADOPTED = "group-adopted"
     CONFLICT = "conflict"
     ABSENCE = "absence"
-    LEASE = "lease"
     DIGEST_DIFFERS = "digest-differs"
     PEER_KIND = "peer-kind"
     SHUTDOWN = "shutdown"
@@ -301,6 +300,7 @@ class Kind(Enum):
     RELOAD = "reload"
     CLIENT = "client"
     WATCHDOG = "watchdog"
+    LEASE = "lease"
 
 
 @dataclass(frozen=True, slots=True)
