@@ -35,7 +35,7 @@ from hbd.config.findings import ConfigError, format_findings
 from hbd.config.load import check, local_node_name
 from hbd.config.model import AddressResource, Config, Logging, ResourceSpec, ScriptResource, UnitResource
 from hbd.core.cluster import Cluster
-from hbd.core.effects import Device, Kind, Level, Log
+from hbd.core.effects import Device, Kind, Level, Log, Quit, Reboot
 from hbd.core.events import HeldGroup, Reload, Started, Stop
 from hbd.core.membership import Identity
 from hbd.core.views import ClusterView, NodeStatus
@@ -308,8 +308,7 @@ class Daemon:
             self._notifier.ready()
             realtime.quiet_collector()
             self._spawn(self._settle_units())
-            status = await driver.ended
-            self._watchdog.release()
+            status = await self._end(await driver.ended)
             await settle(lease, LEASE_LIMIT_S)
             for task in self._tasks:
                 task.cancel()
@@ -320,6 +319,32 @@ class Daemon:
         addresses.close()
         netlink.close()
         return status
+
+    async def _end(self, last: Quit) -> int:
+        """Stop the device, or see to it that the machine goes. Returns the exit status."""
+        self._stopping = True  # The SIGTERM that comes with the reboot changes nothing.
+        match last.reboot:
+            case Reboot.NO:
+                self._run.store_clients(())
+                self._watchdog.release()
+                return last.status
+            case Reboot.IN_ORDER:
+                if await self._ask_for_reboot(self._systemd.start("reboot.target", "replace-irreversibly")):
+                    self._watchdog.release()
+                return last.status
+            case Reboot.AT_ONCE:
+                # If not even that works: a failure, after which the next hbd takes up what does not stop.
+                return last.status if await self._ask_for_reboot(self._systemd.reboot_now()) else EX_OSERR
+
+    async def _ask_for_reboot(self, call: Coroutine[Any, Any, object]) -> bool:
+        try:
+            async with asyncio.timeout(RETRY_S):
+                await call
+        except (HbdError, OSError, TimeoutError) as error:
+            log.critical("systemd does not reboot this machine: %s", error or "no answer")
+            return False
+        log.critical("Rebooting system.  Reason: a failfast client has failed")
+        return True
 
     def _is_late(self, held: tuple[HeldGroup, ...]) -> bool:
         """Whether nobody looked after what is held for longer than the peer waits."""
@@ -342,6 +367,7 @@ class Daemon:
     def _adapt(self, config: Config) -> None:
         """What the edges keep of the configuration."""
         self._config = config
+        self._run.store_clients(tuple(client.unit for client in config.clients if not client.is_built_in))
         self._expect(self._core.view())
         self._watchdog.use(config.watchdog, timeline.device_timeout_s(config.timing))
         self._time_watchdogs(self._watchdog.timeout_s)

@@ -177,8 +177,8 @@ class Driver:
         self._show_due_s = self._shown_s = 0.0
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Gets the exception that made core or edges untrustworthy; never a result."""
-        self.ended: asyncio.Future[int] = self._loop.create_future()
-        """The exit status, once the core has said Quit."""
+        self.ended: asyncio.Future[Quit] = self._loop.create_future()
+        """How to end, once the core has said it."""
 
     def post(self, event: Event) -> None:
         """Hand the core an event. Called from the event loop only."""
@@ -269,9 +269,9 @@ class Driver:
                     self._edges.clients.stop(effect, self.post)
                 case Answer():
                     self._answer(effect)
-                case Quit(status):
+                case Quit():
                     if not self.ended.done():
-                        self.ended.set_result(status)
+                        self.ended.set_result(effect)
                 case _:
                     assert_never(effect)
         if pulse is not None:

@@ -2,8 +2,10 @@
 
 For hbd-orphan.service, `OnFailure=` of hbd.service: systemd's start limit was hit, or the configuration is
 wrong (exit status 78). Whatever /run/hbd/held records is released: all addresses first, then the units and
-scripts of each group right to left, each awaited. What is released is struck from the record, so that it
-can be run again after a failure, or for nothing. While a daemon holds the lock nothing is touched.
+scripts of each group right to left, each awaited. Then ha.cf's clients are stopped, last first. A watchdog
+device that the daemon left running is stopped when nothing is left, and otherwise resets the machine, before
+the peer serves beside it. What is released is struck from the record, so that this can be run again after a
+failure, or for nothing. While a daemon holds the lock nothing is touched.
 
 Standard library only: what stops a daemon from starting must not stop this.
 """
@@ -44,18 +46,23 @@ def main() -> int:
         say(INFO, "hbd is running: its resources are left to it")
         return 0
     try:
-        if os.path.exists(f"{directory}/held") and not release(directory):
-            return 1
-        end_lease()
-        return 0
+        nothing_left = release(directory)
+        stop_clients(directory)
+        if nothing_left:
+            end_lease()
+            stop_watchdog(directory)
+        return 0 if nothing_left else 1
     finally:
         os.close(lock)
 
 
 def release(directory: str) -> bool:
     """Whether nothing is left of what was held."""
-    with open(f"{directory}/held", "rb") as file:
-        groups: list[dict[str, Any]] = json.load(file)["groups"]
+    try:
+        with open(f"{directory}/held", "rb") as file:
+            groups: list[dict[str, Any]] = json.load(file)["groups"]
+    except FileNotFoundError:
+        groups = []
     if not groups:
         return True
     say(WARNING, "hbd is gone for good: releasing " + ", ".join(group["group"] for group in groups))
@@ -105,6 +112,39 @@ def stop(unit: str) -> bool:
         return False
     say(INFO, f"{unit} stopped")
     return True
+
+
+def stop_clients(directory: str) -> None:
+    """Stop what hbd keeps running for ha.cf, the last of its lines first."""
+    try:
+        with open(f"{directory}/clients", encoding="utf-8") as file:
+            units = file.read().split()
+    except FileNotFoundError:
+        return
+    for unit in reversed(units):
+        stop(unit)
+        call("systemctl", "reset-failed", "--", unit)
+    os.unlink(f"{directory}/clients")
+
+
+def stop_watchdog(directory: str) -> None:
+    """The magic close (watchdog-api), as `hbd.watchdog` does it."""
+    try:
+        with open(f"{directory}/watchdog", encoding="utf-8", errors="surrogateescape") as file:
+            device = file.read().strip()
+    except FileNotFoundError:
+        return
+    try:
+        descriptor = os.open(device, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, b"V")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        say(ERROR, f"watchdog device {device} cannot be stopped: {error.strerror}")
+        return
+    os.unlink(f"{directory}/watchdog")
+    say(INFO, f"watchdog device {device} is stopped")
 
 
 def stop_script(resource: dict[str, Any], directory: str) -> bool:

@@ -188,6 +188,10 @@ class RunDir:
         """Raises OSError."""
         replace(self.path / "held", encode_held(groups), durable=False)
 
+    def store_clients(self, units: tuple[str, ...]) -> None:
+        """The units of ha.cf's clients in file order, for `hbd.orphan`. Raises OSError."""
+        replace(self.path / "clients", "".join(f"{unit}\n" for unit in units).encode(), durable=False)
+
 
 class Store:
     """Performs the Store effects: the run directory at once, the disk by a thread, in order.

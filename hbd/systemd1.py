@@ -227,6 +227,10 @@ class Systemd:
         (name,) = await self._manager("GetDefaultTarget")
         return cast(str, name)
 
+    async def reboot_now(self) -> None:
+        """Kill everything and reboot, as `systemctl reboot --force`. Raises BusError."""
+        await self._manager("Reboot")
+
     async def runtime_watchdog_s(self) -> float | None:
         """RuntimeWatchdogSec=: systemd feeds a device itself; None if it does not. Raises BusError."""
         bus = await self._reach()

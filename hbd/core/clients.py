@@ -6,8 +6,8 @@
 
 They begin in file order once communication is up, and go one after the other, last first, when the
 resources are released and the goodbye is said. They outlive hbd itself: the first start of each takes
-what runs already. A failfast client that fails ends hbd in order. Facts: how heartbeat 3.0.6 looks
-after its clients, and its texts.
+what runs already. A failfast client that fails ends hbd in order, and the machine is rebooted (`vital.py`).
+Facts: how heartbeat 3.0.6 looks after its clients, and its texts.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ MOST_SHORT = 10
 """Runs shorter than that, in a row, that are borne."""
 PAUSE_MS = 1000
 """Before the start that follows a short run."""
+NEVER_RAN = (126, 127)
+"""Of sh(1): the program is not there, or cannot be executed. 3.0.6 looks before it starts one."""
+AT_ONCE_MS = 1000
 RETRY_MS = 10_000
 """A start that the machine refuses is tried again so often."""
 
@@ -151,7 +154,7 @@ class Clients:
         kept.phase, kept.due_ms = _Phase.WAITING, self._desk.now.ms + RETRY_MS
 
     def ended(self, event: ClientEnded) -> bool:
-        """Whether hbd has to stop, because it was a failfast client that failed."""
+        """Whether this node has to go, because it was a failfast client that failed."""
         client, kept = event.client, self._kept.get(event.client.unit)
         stopped = self._leaving or kept is None or kept.phase is _Phase.GOING
         level = Level.INFO if stopped or not event.failed else Level.ERROR
@@ -164,9 +167,15 @@ class Clients:
         self._log(level, text)
         if stopped or kept is None:
             return False
-        if client.failfast and event.failed:
+        if _never_ran(event):
+            # No reason to reboot the machine: it would be the same after that.
+            self._log(Level.ERROR, f"Client child command [{client.command}] is not executable")
+        elif client.failfast and event.failed:
             kept.phase = _Phase.LEFT
-            text = f"failfast client {client.command} has failed: hbd gives up its resources and ends"
+            text = (
+                f"failfast client {client.command} has failed: hbd gives up its resources, "
+                "and this machine is rebooted"
+            )
             self._log(Level.CRIT, text)
             return True
         self._judge(kept, event)
@@ -217,6 +226,10 @@ class Clients:
 
     def _log(self, level: Level, text: str) -> None:
         self._desk.log(level, Kind.CLIENT, text)
+
+
+def _never_ran(event: ClientEnded) -> bool:
+    return not event.signal and event.status in NEVER_RAN and event.ran_ms < AT_ONCE_MS
 
 
 _INSTEAD = {

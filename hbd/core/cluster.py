@@ -30,6 +30,7 @@ from hbd.core.effects import (
     OpenLink,
     Permit,
     Quit,
+    Reboot,
     StoreHeld,
     StoreStall,
     Transmit,
@@ -67,6 +68,7 @@ from hbd.core.lease import Lease
 from hbd.core.membership import Died, Identity, Membership, Reported, Said
 from hbd.core.report import Report
 from hbd.core.views import ClusterView
+from hbd.core.vital import Vital
 from hbd.errors import Refused
 
 __all__ = ["Cluster", "Identity"]
@@ -92,6 +94,7 @@ class Cluster:
         self._clients = Clients(config.clients, self._desk)
         self._health = Health(self._desk)
         self._lease = Lease(config, self._desk)
+        self._vital = Vital(self._desk)
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: tuple[object, ...] | None = None
@@ -326,6 +329,7 @@ class Cluster:
                 self._clients.refused(event)
             case ClientEnded():
                 if self._clients.ended(event):
+                    self._vital.lost = True
                     self._leave()
             case ClientGone():
                 self._clients.gone(event)
@@ -532,7 +536,14 @@ class Cluster:
             self._done = True
             self._desk.info(Kind.SHUTDOWN, f"{self._identity.name} Heartbeat shutdown complete.")
             self._lease.disarm()
-            self._desk.emit_job(Quit())
+            self._desk.emit_job(Quit(reboot=self._vital.reboot))
+            return
+        # A device had its time when the peer has taken over: then it is not there, or does not bite.
+        bite_ms = 0 if self._config.watchdog is None else self._config.timing.deadtime_ms
+        if self._vital.must_reboot_now(self._custody.groups.values(), bite_ms):
+            self._done = True
+            self._vital.give_up()
+            self._desk.emit_job(Quit(reboot=Reboot.AT_ONCE))
 
     def _activate(self) -> None:
         self._desk.info(Kind.LOCAL_STATUS, "Comm_now_up(): updating status to active")
@@ -658,10 +669,12 @@ class Cluster:
         if not on_time:
             self._counters["late_ticks"] += 1
         needed = self._membership.status == "active" or bool(custody.held)
-        critical = self._config.critical if self._fresh(peer) else ()
+        groups, critical = custody.groups.values(), self._config.critical if self._fresh(peer) else ()
+        stuck = self._vital.blocked(groups)
         pulse = self._health.pulse(
-            custody.groups.values(), on_time=on_time, needed=needed,
-            doomed=doomed(custody.groups.values(), critical, peer, custody.digest),
+            groups, on_time=on_time, needed=needed,
+            doomed=stuck or doomed(groups, critical, peer, custody.digest),
+            why="a failfast client has failed" if stuck else "critical, and the other node can serve it",
         )  # fmt: skip
         if pulse is not None:
             self._desk.emit_job(pulse)

@@ -317,11 +317,22 @@ class Log:
     transition: int = 0
 
 
+class Reboot(Enum):
+    """What becomes of the machine when hbd ends."""
+
+    NO = "no"
+    IN_ORDER = "in order"
+    """As `systemctl reboot`."""
+    AT_ONCE = "at once"
+    """As `systemctl reboot --force`: something does not stop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quit:
-    """Everything is released and said; the process may end."""
+    """The process may end: everything is released and said, unless the machine is to be rebooted at once."""
 
     status: int = 0
+    reboot: Reboot = Reboot.NO
 
 
 Effect = (

@@ -26,28 +26,28 @@ class Health:
         self._doomed: tuple[str, ...] = ()
 
     def pulse(
-        self, groups: Collection[Group], *, on_time: bool, needed: bool, doomed: Iterable[Group]
+        self, groups: Collection[Group], *, on_time: bool, needed: bool, doomed: Iterable[Group], why: str
     ) -> FeedWatchdog | None:
         """The watchdogs' food, or none. `needed`: something is to be protected here. `doomed`: blocked
-        groups for whose sake the machine is to be reset."""
+        groups for whose sake the machine is to be reset, and why."""
         overrun = tuple(group.name for group in groups if group.overruns(self._desk.now.ms))
         if overrun != self._overrun:
             self._overrun = overrun
             for name in overrun:
                 text = f"group {name}: a stop goes on beyond its time limit; the watchdogs are fed no more"
                 self._desk.log(Level.CRIT, Kind.WATCHDOG, text, group=name)
-        self._note_doomed(tuple(group.name for group in doomed))
+        self._note_doomed(tuple(group.name for group in doomed), why)
         if not on_time or overrun:
             return None
         if self._doomed:
             return FeedWatchdog(Device.STARVED)
         return FeedWatchdog(Device.FED if needed else Device.SPARED)
 
-    def _note_doomed(self, doomed: tuple[str, ...]) -> None:
+    def _note_doomed(self, doomed: tuple[str, ...], why: str) -> None:
         for name in doomed:
             if name not in self._doomed:
                 text = (
-                    f"group {name} is critical and blocked, and the other node can serve: "
+                    f"group {name} is blocked, and {why}: "
                     "the watchdog device is fed no more, so that it resets this machine"
                 )
                 self._desk.log(Level.CRIT, Kind.WATCHDOG, text, group=name)

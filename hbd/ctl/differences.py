@@ -212,8 +212,8 @@ def _client(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remark]:
         return
     if name.text == "failfast":
         text = (
-            "when it fails, 3.0.6 reboots the machine; hbd releases its resources in order, so that the "
-            "other node takes over, and ends; the machine goes on, and hbd is to be started again by hand"
+            "when it fails, 3.0.6 reboots the machine at once; hbd releases its resources first, so that the "
+            "other node takes over without waiting for deadtime, and has systemd reboot the machine then"
         )
         yield _note(name, text)
 

@@ -19,6 +19,7 @@ from hbd.core.effects import (
     Answer,
     ArmLease,
     CloseLink,
+    Device,
     DisarmLease,
     DropAddresses,
     Effect,
@@ -32,6 +33,7 @@ from hbd.core.effects import (
     Permit,
     ProbeResource,
     Quit,
+    Reboot,
     StartClient,
     StartJob,
     StartResource,
@@ -137,6 +139,11 @@ class Machine:
         self._requests = 0
         self.answers: dict[int, Answer] = {}
         self.quit = False
+        self.reboot = Reboot.NO
+        """What hbd wanted for the machine when it quit."""
+        self.fed_ms = 0
+        """When the watchdogs were fed last; what was meant for the device then."""
+        self.device: Device | None = None
 
     @property
     def heard_ms(self) -> int | None:
@@ -171,6 +178,10 @@ class Machine:
             self._watched.clear()
             self._inbox.clear()
             self.absent_since_ms = self.world.now_ms
+
+    def forget_jobs(self) -> None:
+        """Whoever was to tell the end of the jobs that are under way does not work."""
+        self._jobs.clear()
 
     def power_off(self) -> None:
         """The mains fail: nothing runs any more, and /run is gone."""
@@ -263,8 +274,9 @@ class Machine:
                 ticket = (self._life, job)
                 self._jobs.add(ticket)
                 self._begin(ticket, action, limit_ms)
-            case FeedWatchdog():
+            case FeedWatchdog(device):
                 assert self.core is not None
+                self.fed_ms, self.device = self.world.now_ms, device
                 self.alive_ms = self.core.heard_ms
             case StoreHeld(groups):
                 self.held = groups
@@ -278,8 +290,8 @@ class Machine:
                 self.answers[request] = effect
             case AbandonJob(job):
                 self._jobs.discard((self._life, job))
-            case Quit():
-                self.quit = True
+            case Quit(_, reboot):
+                self.quit, self.reboot = True, reboot
                 self.core = None
                 self.absent_since_ms = self.world.now_ms
                 self._life += 1

@@ -205,9 +205,9 @@ def test_ipfail_of_a_version_with_ping_nodes_is_part_of_it() -> None:
     assert "ipfail is part of hbd" in line
 
 
-def test_a_failfast_program_ends_hbd_and_not_the_machine() -> None:
+def test_a_failfast_program_reboots_the_machine_after_a_release() -> None:
     (line,) = said("failfast root /usr/sbin/must-run\n")
-    assert line.startswith("ha.cf:1:1: note: when it fails, 3.0.6 reboots the machine; hbd releases")
+    assert line.startswith("ha.cf:1:1: note: when it fails, 3.0.6 reboots the machine at once; hbd releases")
 
 
 def test_a_program_that_needs_heartbeats_socket_is_named() -> None:

@@ -428,12 +428,12 @@ def test_a_flood_of_datagrams_is_shown_now_and_then_and_anything_else_at_once() 
     asyncio.run(body())
 
 
-def test_quit_gives_the_exit_status_and_a_closed_driver_steps_no_more() -> None:
+def test_quit_tells_how_to_end_and_a_closed_driver_steps_no_more() -> None:
     async def body() -> None:
         core = WrittenCore(lambda _: [Quit(3)], deadline_ms=clock.boot_ms() + 5)
         driver = Driver(core, World().edges())
         driver.post(Started())
-        assert await driver.ended == 3
+        assert await driver.ended == Quit(3)
         driver.close()
         driver.post(Tick())
         await asyncio.sleep(0.02)

@@ -247,6 +247,40 @@ def test_a_script_is_stopped_in_its_unit_with_its_environment_and_again_while_it
     assert run.held() == ()
 
 
+def test_clients_are_stopped_after_the_resources_and_the_last_first(node: Namespace, systemctl: Path) -> None:
+    directory = left_behind(systemctl / "run", silent_ms=0, patience_ms=0)
+    RunDir(Path(directory)).store_clients(("hbd-client-a-1.service", "hbd-client-b-2.service"))
+    assert orphan(node, directory)[0] == 0
+    asked = [line.partition(" with ")[0] for line in (systemctl / "asked").read_text().splitlines()]
+    assert [line for line in asked if line.startswith("stop")][-2:] == [
+        "stop -- hbd-client-b-2.service",
+        "stop -- hbd-client-a-1.service",
+    ]
+    # Another time there are none.
+    (systemctl / "asked").unlink()
+    assert orphan(node, directory) == (0, [])
+    assert not (systemctl / "asked").exists()
+
+
+def test_a_watchdog_device_is_stopped_when_nothing_is_left_and_not_before(
+    node: Namespace, systemctl: Path
+) -> None:
+    device = systemctl / "fifo"
+    os.mkfifo(device)
+    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    directory = left_behind(systemctl / "run", silent_ms=0, patience_ms=0)
+    (Path(directory) / "watchdog").write_text(f"{device}\n")
+    (systemctl / "refuse-smb.service").touch()
+    assert orphan(node, directory)[0] == 1
+    assert os.read(reader, 10) == b""
+    (systemctl / "refuse-smb.service").unlink()
+    status, said = orphan(node, directory)
+    assert (status, os.read(reader, 10)) == (0, b"V")
+    assert said[-1] == f"<6>watchdog device {device} is stopped"
+    assert not (Path(directory) / "watchdog").exists()
+    os.close(reader)
+
+
 def test_while_hbd_runs_or_when_nothing_is_held_nothing_is_touched(node: Namespace, systemctl: Path) -> None:
     directory = left_behind(systemctl / "run", silent_ms=0, patience_ms=0)
     with (systemctl / "run" / "lock").open("w") as lock:
