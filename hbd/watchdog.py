@@ -104,24 +104,14 @@ class Watchdog:
         try:
             self._fd = _opened(self._device)
         except OSError as error:
-            self._lost(f"Cannot open watchdog device: {self._device}: {self._explained(error)}")
+            why = explained(error, self.systemd_feeds_s)
+            self._lost(f"Cannot open watchdog device: {self._device}: {why}")
             return
         self._reason = ""
         self._inherited = None
         _write_note(self._note, self._device)
         self._log(Level.INFO, f"Using watchdog device: {self._device}")
         self._introduce(self._fd, self._set_timeout(self._fd))
-
-    def _explained(self, error: OSError) -> str:
-        reason = error.strerror or str(error)
-        if error.errno != errno.EBUSY:
-            return reason
-        if self.systemd_feeds_s is None:
-            return f"{reason}: another program feeds it"
-        return (
-            f"{reason}: systemd feeds it (RuntimeWatchdogSec={self.systemd_feeds_s:g}s) for as long as "
-            "systemd itself works; an hbd that hangs is restarted (WatchdogSec=), and the machine not reset"
-        )
 
     def _introduce(self, fd: int, timeout_s: int | None) -> None:
         options, identity = _support(fd)
@@ -211,6 +201,19 @@ class Watchdog:
 
     def _log(self, level: Level, text: str) -> None:
         self._say(Log(level, Kind.WATCHDOG, text))
+
+
+def explained(error: OSError, systemd_feeds_s: float | None) -> str:
+    """Why a device cannot be opened, for the operator. `systemd_feeds_s`: systemd has one itself."""
+    reason = error.strerror or str(error)
+    if error.errno != errno.EBUSY:
+        return reason
+    if systemd_feeds_s is None:
+        return f"{reason}: another program feeds it"
+    return (
+        f"{reason}: systemd feeds it (RuntimeWatchdogSec={systemd_feeds_s:g}s) for as long as systemd "
+        "itself works; an hbd that hangs is restarted (WatchdogSec=), and the machine not reset"
+    )
 
 
 def _opened(device: str) -> int:

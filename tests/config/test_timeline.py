@@ -6,6 +6,8 @@ import pytest
 
 from hbd.config import timeline
 from hbd.config.model import Timing
+from hbd.ctl.main import main
+from tests.config.conftest import HA_CF, Machine
 
 
 def timing(keepalive_ms: int, deadtime_ms: int) -> Timing:
@@ -72,3 +74,33 @@ def test_the_time_line_is_in_the_order_of_what_happens() -> None:
         ("takeover", 30_000),
     ]
     assert "device watchdog" not in [mark.name for mark in timeline.marks(timing(2000, 30_000), None)]
+
+
+def test_hbctl_check_prints_the_findings_and_then_the_time_line(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = "watchdog /dev/watchdog\nkeepalive 2\nwarntime 10\ndeadtime 30\ninitdead 120\n"
+    machine.configure(f"{times}node linuxha1 linuxha2\nbcast eth1\n", "linuxha1 192.168.85.3\n")
+    machine.write("nodeinfo", "linuxha1\n")
+    assert main(["check", str(machine.ha_d)]) == 0
+    warning, *line = capsys.readouterr().out.splitlines()
+    assert "Deprecated 'legacy' auto_failback option selected" in warning
+    assert [row.split("  ")[0] for row in line] == [
+        "keepalive", "warntime", "systemd watchdog", "device watchdog", "deadtime", "takeover",
+    ]  # fmt: skip
+    assert line[3] == "device watchdog    27000 ms  /dev/watchdog resets this machine"
+
+
+def test_a_device_that_comes_too_late_is_a_warning_at_its_line(machine: Machine) -> None:
+    machine.configure("keepalive 500ms\ndeadtime 1500ms\nwatchdog /dev/watchdog\n" + HA_CF)
+    (warning,) = [line for line in machine.check() if "watchdog" in line or "fences" in line]
+    assert warning.startswith("ha.cf:3:10: warning: nobody fences this node before its peer takes over")
+
+
+def test_critical_groups_are_named_by_their_first_resource(machine: Machine) -> None:
+    machine.write("hbd.cf", "critical 192.168.85.3\n")
+    assert machine.load().critical == ("192.168.85.3",)
+    machine.write("hbd.cf", "critical 192.168.85.4\n")
+    assert machine.check() == [
+        "hbd.cf:1:10: error: no group of haresources begins with '192.168.85.4'; did you mean '192.168.85.3'?"
+    ]

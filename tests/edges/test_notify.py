@@ -146,3 +146,10 @@ def test_a_status_that_was_lost_is_sent_again(manager: socket.socket) -> None:
     heard(manager)
     notifier.show(VIEW)
     assert heard(manager) == ["STATUS=active; holds local; peer linuxha2 active"]
+
+
+def test_a_watchdog_that_the_administrator_has_turned_off_stays_off(manager: socket.socket) -> None:
+    notifier = Notifier(manager.getsockname(), watched=False)
+    notifier.watchdog_every(1500)
+    notifier.ready()
+    assert manager.recv(4096) == b"READY=1"

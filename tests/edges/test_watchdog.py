@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -198,4 +199,34 @@ def test_the_calls_have_the_numbers_of_the_kernels_header() -> None:
         0x80285700,
         0xC0045706,
         0x80045707,
+    )
+
+
+def test_a_device_that_is_taken_is_said_to_be_systemds_if_systemd_says_so() -> None:
+    taken = OSError(errno.EBUSY, "Device or resource busy")
+    assert watchdog.explained(taken, None) == "Device or resource busy: another program feeds it"
+    assert watchdog.explained(taken, 20.0).startswith(
+        "Device or resource busy: systemd feeds it (RuntimeWatchdogSec=20s)"
+    )
+    assert watchdog.explained(OSError(errno.EIO, "Input/output error"), 20.0) == "Input/output error"
+
+
+def test_a_driver_that_cannot_be_stopped_again_is_told_of_before_and_after(
+    desk: Desk, recorded: Callable[[], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = tmp_path / "sysfs" / "watchdog3"
+    entry.mkdir(parents=True)
+    (entry / "dev").write_text("0:0\n")  # The device number of a FIFO.
+    (entry / "nowayout").write_text("1\n")
+    monkeypatch.setattr(watchdog, "SYSFS", tmp_path / "sysfs")
+    dog = desk.watchdog()
+    dog.feed(Device.FED)
+    assert desk.texts[-1] == (
+        f"WARN: watchdog device {desk.fifo} cannot be stopped again (nowayout): "
+        "this machine is reset 7 s after hbd ends, also in order"
+    )
+    dog.release()
+    assert recorded() == FOOD + MAGIC_CLOSE
+    assert desk.texts[-1] == (
+        f"ERROR: watchdog device {desk.fifo} runs on, and resets this machine unless it is fed"
     )
