@@ -118,6 +118,8 @@ class Transitions:
             word = Scope.FOREIGN if scope is Scope.FAILBACK else scope
             self._talk.standby(word.value, not settled)
             return self._begin(Cause.STANDBY, scope.value, chosen, inbound=False)
+        if peer is None and not self._groups:
+            return 0  # Membership only.
         peer = self._willing(peer, settled)
         unable = [group.name for group in chosen if group.key in peer.unable]
         if unable:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hbd.config.model import Config, Key, Keys, Serial, Timing
 from hbd.core.cluster import Cluster, Identity
-from hbd.core.effects import Forward, Log, OpenLink, Quit, Transmit
+from hbd.core.effects import Answer, Forward, Log, OpenLink, Quit, Transmit
 from hbd.core.events import (
     Asked,
     DatagramReceived,
@@ -58,6 +58,7 @@ class Station:
         self.generation = 1000
         self.core: Cluster | None = None
         self.log: list[tuple[int, str]] = []
+        self.answers: list[Answer] = []
         self._timer = 0
 
     def start(self) -> None:
@@ -89,6 +90,8 @@ class Station:
                         self.ring.carry(self, medium, message.line)
                 case Log():
                     self.log.append((self.ring.now_ms, effect.text))
+                case Answer():
+                    self.answers.append(effect)
                 case Quit():
                     self.core = None
                 case _:

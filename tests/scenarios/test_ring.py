@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from hbd.core import message as f
-from hbd.core.events import DatagramReceived
+from hbd.core.effects import Answer
+from hbd.core.events import Asked, Command, DatagramReceived, RequestId, Scope, Standby, Takeover
 from hbd.core.wire import Framing, encode
 from tests.scenarios.ring import KEYS, LEFT, LINE_MS, NAMES, TIMING, Ring, Said
 
@@ -174,6 +175,13 @@ def test_what_does_not_verify_or_comes_from_a_stranger_is_not_passed_on() -> Non
     ):
         ring["beta"].step(DatagramReceived(LEFT, line))
     assert ring.forwarded == before
+
+
+@pytest.mark.parametrize("command", [Standby(Scope.ALL), Takeover(Scope.ALL)])
+def test_where_there_are_no_groups_there_is_nothing_to_hand_over(command: Command) -> None:
+    ring = Ring().started()
+    ring["alpha"].step(Asked(RequestId(7), command))
+    assert ring["alpha"].answers == [Answer(RequestId(7), 0)]
 
 
 def test_two_nodes_with_two_lines_pass_nothing_on() -> None:
