@@ -60,6 +60,16 @@ def test_the_line_takes_its_time_and_carries_everything(pair: Pair) -> None:
 SIDES = ((ONE, "/run/sent"), (TWO, "/run/received"))
 
 
+def test_a_machines_time_goes_as_fast_as_the_hosts(pair: Pair) -> None:
+    for machine in pair.machines.values():
+        assert machine.read("/sys/devices/system/clocksource/clocksource0/current_clocksource") == "acpi_pm\n"
+        before, began_us = machine.clock(), now_us()
+        time.sleep(3)
+        after, ended_us = machine.clock(), now_us()
+        unsure_us = before.within_us + after.within_us
+        assert abs(after.ahead_us - before.ahead_us) < 0.01 * (ended_us - began_us) + unsure_us
+
+
 def test_a_journal_entry_is_placed_in_the_hosts_time(pair: Pair) -> None:
     before_us = now_us()
     pair[ONE].run("logger -t placed here; journalctl --sync")
