@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from hbd import __version__, clock, configuration, cores, realtime, units_boot
 from hbd.agents.address import AddressAgent
+from hbd.agents.paths import PathWatch
 from hbd.agents.script import ScriptAgent, Surroundings
 from hbd.agents.scriptenv import script_environment
 from hbd.agents.unit import UnitAgent
@@ -267,6 +268,7 @@ class Daemon:
             ScriptResource: ScriptAgent(self._systemd, self._places.run.absolute(), self._surroundings),
         }
         jobs = Jobs(agents, addresses)
+        paths = PathWatch(netlink)
         clients = Keeper(self._systemd, self._client_environment)
         lease = KernelLease(netlink, addresses.places, clock.boot_ms)
         self._load.refresh()
@@ -279,6 +281,7 @@ class Daemon:
                 work=jobs,
                 clients=clients,
                 lease=lease,
+                paths=paths,
                 store=self._store.store,
                 log=self._journal.log,
                 feed=self._feed,
@@ -316,6 +319,7 @@ class Daemon:
         jobs.close()
         clients.close()
         lease.close()
+        paths.close()
         addresses.close()
         netlink.close()
         return status

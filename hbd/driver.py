@@ -16,13 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Protocol, assert_never
+from typing import Protocol, assert_never, runtime_checkable
 
 from hbd.config.model import MediumSpec, ResourceSpec
 from hbd.core.effects import (
     AbandonJob,
     Answer,
     ArmLease,
+    AskPing,
     CloseLink,
     Device,
     DisarmLease,
@@ -46,6 +47,7 @@ from hbd.core.effects import (
     Transmit,
     Unwatch,
     Watch,
+    WatchPaths,
 )
 from hbd.core.events import (
     Asked,
@@ -55,6 +57,7 @@ from hbd.core.events import (
     Instant,
     JobId,
     LinkFailed,
+    PingAnswered,
     RequestId,
     Tick,
 )
@@ -104,6 +107,21 @@ class Medium(Protocol):
         """End."""
 
 
+@runtime_checkable
+class Asking(Protocol):
+    """A medium that carries questions to a ping node."""
+
+    def ask(self) -> None:
+        """Send one echo request to each of its hosts. Never blocks."""
+
+
+class Paths(Protocol):
+    """Whoever knows the interfaces of addresses: `hbd.agents.paths`."""
+
+    def watch(self, effect: WatchPaths, post: Post) -> None:
+        """Post PathSeen now and at every change, for these addresses only."""
+
+
 class Work(Protocol):
     """Whoever runs jobs and watches: `hbd.jobs.Jobs`."""
 
@@ -150,6 +168,7 @@ class Edges:
     work: Work
     clients: Keeper
     lease: LeaseKeeper
+    paths: Paths
     store: Callable[[StoreHeld | StoreGeneration | StorePeers | StoreStall], None]
     log: Callable[[Log], None]
     feed: Callable[[int, Device], None]
@@ -198,7 +217,7 @@ class Driver:
         except Exception as bug:
             self._fail(bug)
         else:
-            self._plan_to_show(at_once=not isinstance(event, DatagramReceived))
+            self._plan_to_show(at_once=not isinstance(event, DatagramReceived | PingAnswered))
 
     def ask(self, command: Command) -> asyncio.Future[int]:
         """An operator's wish. It yields the transition to watch (0 = nothing to do), or raises Refused."""
@@ -253,6 +272,12 @@ class Driver:
                     self._edges.lease.perform(effect, self.post)
                 case StoreHeld() | StoreGeneration() | StorePeers() | StoreStall():
                     self._edges.store(effect)
+                case AskPing(spec):
+                    asked = self._media.get(spec)
+                    if isinstance(asked, Asking):
+                        asked.ask()
+                case WatchPaths():
+                    self._edges.paths.watch(effect, self.post)
                 case Permit(until_ms):
                     self._edges.work.permit(until_ms)
                 case Watch(resource):
@@ -367,7 +392,9 @@ class Driver:
 
 # ---------------------------------------------------------------- ha.cf's `debug`
 
-_ROUTINE = (Tick, DatagramReceived, Transmit, Forward, FeedWatchdog, Permit, KeepLease)
+_ROUTINE = (
+    Tick, DatagramReceived, PingAnswered, Transmit, Forward, AskPing, FeedWatchdog, Permit, KeepLease,
+)  # fmt: skip
 
 
 def _trace(event: Event, effects: list[Effect]) -> None:

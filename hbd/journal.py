@@ -77,6 +77,7 @@ MESSAGE_ID: Final[Mapping[Kind, str]] = {
     Kind.CLIENT: "6f7d670935e209fc1b618ba699ab78d4",
     Kind.WATCHDOG: "713a1c66c4aa4293b0e0b46c6e22faee",
     Kind.LEASE: "751da35c7fa541c887f3ca08445875fc",
+    Kind.IPFAIL: "d90f6fc54c4b4c6f9d2ad2a1d3c36e0b",
 }
 """Drawn once at random and never changed: systemd/hbd.catalog and users' scripts know them."""
 

@@ -10,9 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from hbd.config.model import GroupSpec
+from hbd.config.model import GroupSpec, Ping
 
 _HEX_DIGITS = 16
+
+
+def ping_list_number(pings: Iterable[Ping]) -> int:
+    """A number of up to nine digits that stands for these ping nodes; their order does not count."""
+    texts = sorted(" ".join((ping.name.lower(), *sorted(ping.hosts))) for ping in pings)
+    whole = "\n".join(texts).encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(whole).digest()[:8]) % 1_000_000_000
 
 
 def resource_digest(groups: Iterable[GroupSpec]) -> str:

@@ -59,8 +59,6 @@ class Directive(Generic[D]):
     """Checks one value of the named directive and puts it into the draft."""
     default: str | None = None
     """As 3.0.6 documents it; None where there is none or it follows from others."""
-    later: bool = False
-    """Checked and kept, but nothing acts on it in this version."""
     once: bool = False
     """A second value is an error, as in 3.0.6."""
 
@@ -96,8 +94,6 @@ def _read_values(draft: D, directive: Directive[D], name: Word, given: list[Word
     if not given:
         draft.found.warning(name, f"{name.text} has no value and is ignored")
         return
-    if directive.later:
-        draft.found.warning(name, f"{name.text}: accepted, not yet in effect")
     if directive.takes is Takes.ONE and not directive.once and len(given) > 1:
         draft.found.warning(given[-1], f"{name.text} takes one value; the last one counts")
     for value in given:

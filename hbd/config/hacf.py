@@ -1,7 +1,6 @@
 """ha.cf: the one table of its directives.
 
-Every directive of heartbeat 3.0.6 has a row; a row marked `later` is checked
-and kept, and warns that nothing acts on it yet. What concerns several
+Every directive of heartbeat 3.0.6 has a row. What concerns several
 directives together is judged at the end, in `hacf_checks`. Facts: ha.cf as
 heartbeat 3.0.6 reads it; its defaults as `heartbeat -D` prints them.
 """
@@ -111,7 +110,7 @@ ROWS: tuple[Directive[HaCfDraft], ...] = (
     Directive("deadtime", ONE, duration(), default="30000ms"),
     Directive("warntime", ONE, duration(1, "Warn time [{word}] is invalid.")),
     Directive("initdead", ONE, duration()),
-    Directive("deadping", ONE, duration(), later=True),
+    Directive("deadping", ONE, duration()),
     Directive("hopfudge", ONE, number(0, 255), default="1"),
     Directive("auto_failback", ONE, _auto_failback, default="legacy"),
     Directive("nice_failback", ONE, _nice_failback),
@@ -131,9 +130,9 @@ ROWS: tuple[Directive[HaCfDraft], ...] = (
     Directive("mcast", LINE, media.mcast),
     Directive("mcast6", LINE, media.mcast6),
     Directive("serial", MANY, media.serial),
-    Directive("ping", MANY, media.ping, later=True),
-    Directive("ping6", MANY, media.ping6, later=True),
-    Directive("ping_group", LINE, media.ping_group, later=True),
+    Directive("ping", MANY, media.ping),
+    Directive("ping6", MANY, media.ping6),
+    Directive("ping_group", LINE, media.ping_group),
     # Resource management, clients, fencing
     Directive("respawn", LINE, clients.client),
     Directive("failfast", LINE, clients.client),

@@ -37,10 +37,11 @@ def finish(
     timing = _timing(draft)
     auto_failback = _auto_failback(draft)
     _check_watchdog(draft, timing)
+    _check_ipfail(draft, auto_failback)
     _check_logging(draft)
     return HaCf(
         nodes=tuple(draft.nodes.values()),
-        media=tuple(medium for medium, _ in carrying),
+        media=tuple(medium for medium, _ in draft.media),
         serial_lines=tuple((medium, word) for medium, word in carrying if isinstance(medium, Serial)),
         ping_nodes=tuple(draft.ping_nodes),
         timing=timing,
@@ -178,6 +179,19 @@ def _check_watchdog(draft: HaCfDraft, timing: Timing) -> None:
     complaint = timeline.complaint(timing)
     if complaint is not None:
         draft.found.warning(said, complaint)
+
+
+def _check_ipfail(draft: HaCfDraft, auto_failback: AutoFailback) -> None:
+    """In 3.0.6 ipfail ends at once then, and is not started again."""
+    for client in draft.clients:
+        if client.program == "ipfail" and auto_failback is AutoFailback.LEGACY:
+            draft.found.warning(client.place, NO_IPFAIL_IN_LEGACY)
+
+
+NO_IPFAIL_IN_LEGACY = (
+    "ipfail has no effect with auto_failback legacy: nothing moves when ping nodes are lost; "
+    "write auto_failback on or off"
+)
 
 
 def _check_logging(draft: HaCfDraft) -> None:

@@ -31,8 +31,6 @@ def client(draft: HaCfDraft, name: str, line: Word) -> None:
     whole = stripped(line.part(command[0].place.column - line.place.column))
     new = Client(user.text, whole.text, name == "failfast", line.place)
     new = replace(new, repeated=sum(replace(each, repeated=0) == new for each in draft.clients))
-    if new.program == "ipfail":
-        draft.found.warning(command[0], f"{name} ipfail: accepted, not yet in effect")
     draft.clients.append(new)
 
 

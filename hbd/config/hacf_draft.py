@@ -54,7 +54,7 @@ class HaCf:
     nodes: tuple[Word, ...]
     """Lower case, in file order, each with its place."""
     media: tuple[MediumSpec, ...]
-    """Those that carry heartbeats; ping nodes are not among them."""
+    """Those that carry heartbeats, and ping nodes."""
     serial_lines: tuple[tuple[Serial, Word], ...]
     """Which of them are slow, and where they stand."""
     ping_nodes: tuple[str, ...]

@@ -32,6 +32,10 @@ class HbdCf:
     """`fencing none`: run although ha.cf asks for fencing."""
     lease: bool = True
     """The kernel is to fall silent for our addresses when we are not heard of."""
+    ipfail: bool | None = None
+    """None: as ha.cf has it."""
+    ipfail_said: Word | None = None
+    """Where that stands."""
 
     def critical_keys(self, groups: tuple[GroupSpec, ...], found: Findings) -> tuple[str, ...]:
         """The keys of the critical groups; a name that is no group's is an error."""
@@ -57,6 +61,7 @@ ROWS: tuple[Directive[HbdCfDraft], ...] = (
     Directive("fencing", Takes.ONE, choice("none")),
     Directive("critical", Takes.MANY, _critical),
     Directive("lease", Takes.ONE, switch, default="on"),
+    Directive("ipfail", Takes.ONE, switch),
 )
 TABLE = {row.name: row for row in ROWS}
 
@@ -81,4 +86,6 @@ def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = (
         unfenced=draft.texts.get("fencing") == "none",
         critical=tuple(draft.critical),
         lease=draft.switches.get("lease", True),
+        ipfail=draft.switches.get("ipfail"),
+        ipfail_said=draft.said.get("ipfail"),
     )

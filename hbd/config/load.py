@@ -13,10 +13,11 @@ from pathlib import Path
 
 from hbd.config import authkeys, hacf, hacf_fencing, haresources, hbdcf, serialfit
 from hbd.config.findings import ConfigError, Finding, Findings
+from hbd.config.hacf_checks import NO_IPFAIL_IN_LEGACY
 from hbd.config.hacf_draft import DEFAULT_PORT, HaCf
 from hbd.config.hbdcf import HbdCf
 from hbd.config.lookup import Lookup
-from hbd.config.model import Config, GroupSpec, Keys, Place
+from hbd.config.model import AutoFailback, Config, GroupSpec, Keys, Place
 from hbd.config.units import UnitFiles
 
 READ_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
@@ -37,6 +38,7 @@ def load(
     hbd_cf = _read_hbd_cf(config_dir / "hbd.cf", found)
     if ha_cf is not None:
         hacf_fencing.refuse(ha_cf, hbd_cf.unfenced, found)
+        _check_ipfail(ha_cf, hbd_cf, found)
     groups = _read_haresources(config_dir / "haresources", ha_cf, asked, found)
     keys = _read_authkeys(config_dir / "authkeys", found)
     # Without the groups every name in hbd.cf would look wrong.
@@ -89,6 +91,7 @@ def _config(
     ha_cf: HaCf, local: str, keys: Keys, groups: tuple[GroupSpec, ...], hbd_cf: HbdCf,
     critical: tuple[str, ...],
 ) -> Config:  # fmt: skip
+    named = any(client.program == "ipfail" for client in ha_cf.clients)
     return Config(
         local_node=local,
         nodes=tuple(node.text for node in ha_cf.nodes),
@@ -107,6 +110,7 @@ def _config(
         hbgenmethod=ha_cf.hbgenmethod,
         uuidfrom=ha_cf.uuidfrom,
         critical=critical,
+        ipfail=named if hbd_cf.ipfail is None else hbd_cf.ipfail,
         limits=hbd_cf.limits,
         lease=hbd_cf.lease,
         logging=ha_cf.logging,
@@ -126,6 +130,11 @@ def _read_ha_cf(path: Path, local: str, found: Findings) -> HaCf | None:
         found.error(_top(path), f"Cannot open config file [{path}]: {_reason(error)}")
         return None
     return hacf.parse(text, str(path), local, found, default_port=default_port(), hbd_cf_names=hbdcf.TABLE)
+
+
+def _check_ipfail(ha_cf: HaCf, hbd_cf: HbdCf, found: Findings) -> None:
+    if hbd_cf.ipfail and hbd_cf.ipfail_said is not None and ha_cf.auto_failback is AutoFailback.LEGACY:
+        found.warning(hbd_cf.ipfail_said, NO_IPFAIL_IN_LEGACY)
 
 
 def _read_hbd_cf(path: Path, found: Findings) -> HbdCf:

@@ -349,6 +349,8 @@ class Config:
     """SCHED_RR priority; None = 3.0.6's built-in 1."""
     log_badpack: bool = True
     clients: tuple[Client, ...] = ()
+    ipfail: bool = False
+    """Whether resources follow what the nodes reach: a client of that name in ha.cf, or hbd.cf's `ipfail`."""
     watchdog: str | None = None
     critical: tuple[str, ...] = ()
     """hbd.cf: keys of the groups for which a stop that fails is to end in a reset of this machine."""

@@ -234,5 +234,5 @@ def _never_ran(event: ClientEnded) -> bool:
 
 _INSTEAD = {
     "ccm": "hbd knows its members itself",
-    "ipfail": "its work belongs to hbd itself, which in this version does not do it yet",
+    "ipfail": "hbd does its work itself",
 }

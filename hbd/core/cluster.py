@@ -19,6 +19,7 @@ from hbd.core import picture, protocol
 from hbd.core import report as reports
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.clients import Clients
+from hbd.core.connectivity import Connectivity
 from hbd.core.custody import Custody
 from hbd.core.desk import Desk
 from hbd.core.effects import (
@@ -51,6 +52,8 @@ from hbd.core.events import (
     LeaseRefused,
     LinkFailed,
     LinkOpened,
+    PathSeen,
+    PingAnswered,
     Reload,
     RequestId,
     ResourceSeen,
@@ -95,6 +98,7 @@ class Cluster:
         self._health = Health(self._desk)
         self._lease = Lease(config, self._desk)
         self._vital = Vital(self._desk)
+        self._connectivity = Connectivity(config, self._desk, self._membership.say)
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: tuple[object, ...] | None = None
@@ -103,6 +107,7 @@ class Cluster:
         self._open: dict[MediumSpec, bool] = {}
         self._reopen_ms: dict[MediumSpec, int] = {}
         self._failures: dict[MediumSpec, str] = {}
+        self._answer_was_routine = False
         self._reachable = False
         """A medium has worked. Before that, silence says nothing of the others: nobody is declared dead."""
         self._farewell_ms: int | None = None
@@ -125,7 +130,7 @@ class Cluster:
         if self._started:
             on_time = self._notice_gap()
         self._take(event)
-        if isinstance(event, DatagramReceived) and self._changed_nothing(now):
+        if self._changed_nothing(now, event):
             self._last_ms = now.ms
             return self._desk.close()
         if self._started:
@@ -157,9 +162,19 @@ class Cluster:
             channel.with_line(effect) if isinstance(effect, Transmit) else effect for effect in effects
         ]
 
-    def _changed_nothing(self, now: Instant) -> bool:
-        """A dropped or doubled datagram costs no more than reading it: strangers can send many."""
-        return self._started and self._membership.last_was_idle and now.ms < self._next_deadline_ms
+    def _changed_nothing(self, now: Instant, event: Event) -> bool:
+        """A dropped or doubled datagram costs no more than reading it: strangers can send many.
+
+        Nor does the answer of a ping node that was known to live.
+        """
+        match event:
+            case DatagramReceived():
+                idle = self._membership.last_was_idle
+            case PingAnswered():
+                idle = self._answer_was_routine
+            case _:
+                return False
+        return self._started and idle and now.ms < self._next_deadline_ms
 
     def _only_postponed(self, event: Event) -> bool:
         """A heartbeat like the one before it makes no deadline come sooner: the old one will do."""
@@ -178,7 +193,10 @@ class Cluster:
         peer = self._membership.peer
         talk_ms = self._talk.deadline_ms() if peer is not None and peer.speaks_classic else None
         peers_ms = self._membership.deadline_ms() if self._reachable else None
-        for deadline_ms in (peers_ms, self._custody.deadline_ms(), talk_ms, self._clients.deadline_ms()):
+        for deadline_ms in (
+            peers_ms, self._custody.deadline_ms(), talk_ms, self._clients.deadline_ms(),
+            self._connectivity.deadline_ms(),
+        ):  # fmt: skip
             if deadline_ms is not None:
                 times.append(deadline_ms)
         deaf_ms = self._deaf_at_ms(self._next_status_ms)
@@ -190,7 +208,7 @@ class Cluster:
     def view(self) -> ClusterView:
         """The whole picture, for everybody who shows it."""
         return picture.of(
-            self._config, self._membership, self._custody,
+            self._config, self._membership, self._custody, self._connectivity.pings,
             leaving=self._leaving, degraded=self._degraded(), counters=self._figures(),
         )  # fmt: skip
 
@@ -205,7 +223,7 @@ class Cluster:
 
     def _degraded(self) -> tuple[str, ...]:
         failed = tuple(f"{medium.link}: {reason}" for medium, reason in self._failures.items())
-        return failed + self._lease.degraded
+        return failed + self._lease.degraded + self._connectivity.pings.failures
 
     # ------------------------------------------------------------ our own absence (rules 13 to 15)
 
@@ -220,6 +238,7 @@ class Cluster:
             self._stall = Stall(gap_ms, self._desk.now.wall_s)
             self._desk.emit_job(StoreStall(self._stall))
         self._membership.excuse(gap_ms - timing.keepalive_ms)
+        self._connectivity.stalled(gap_ms - timing.keepalive_ms)
         peer = self._membership.peer
         silent_ms = self._membership.silence_of_ours_ms(self._last_ms)
         self._desk.log(Level.WARN, Kind.ABSENCE, f"this node did not run for {gap_ms} ms")
@@ -301,6 +320,10 @@ class Cluster:
                 self._begin(held, late)
                 if held:
                     self._membership.was_silent(silent_ms)
+            case LinkOpened(Ping() as ping) | LinkFailed(Ping() as ping):
+                self._connectivity.link(event, ping)
+            case PingAnswered() | PathSeen():
+                self._answer_was_routine = not self._connectivity.take(event)
             case LinkOpened(medium) if medium not in self._open:
                 self._desk.emit(CloseLink(medium))
             case LinkOpened(medium):
@@ -345,6 +368,7 @@ class Cluster:
             if not isinstance(medium, Ping):
                 self._open[medium] = False
                 self._desk.emit(OpenLink(medium))
+        self._connectivity.begin()
         self._stored = held
         self._custody.probe(held, late)
         self._lease.begin()
@@ -400,6 +424,7 @@ class Cluster:
                 if peer.kind is PeerKind.CLASSIC:
                     busy = self._custody.may_run_anything if self._leaving else self._custody.in_motion
                     self._talk.said(peer.name, kind, message, busy)
+                    self._connectivity.said(peer.name, kind, message)
             case _:
                 assert_never(fact)
 
@@ -456,12 +481,13 @@ class Cluster:
         if self._leaving and not isinstance(command, Stop):
             raise Refused("hbd is being stopped")
         match command:
-            case Standby(scope):
+            case Standby(scope) | Takeover(scope):
                 self._must_be_active()
-                return self._custody.transitions.standby(scope, self._membership.peer, self._custody.settled)
-            case Takeover(scope):
-                self._must_be_active()
-                return self._custody.transitions.takeover(scope, self._membership.peer, self._custody.settled)
+                transitions = self._custody.transitions
+                move = transitions.standby if isinstance(command, Standby) else transitions.takeover
+                number = move(scope, self._membership.peer, self._custody.settled)
+                self._connectivity.commanded()
+                return number
             case Reload(config):
                 self._reload(config)
             case Stop():
@@ -503,6 +529,7 @@ class Cluster:
         self._custody.reconfigure(config, resource_digest(config.groups))
         self._clients.reconfigure(config.clients)
         self._lease.reconfigure(config)
+        self._connectivity.reconfigure(config)
         self._desk.info(Kind.RELOAD, "the new configuration is in effect")
 
     # ------------------------------------------------------------ proceeding
@@ -512,14 +539,18 @@ class Cluster:
         if membership.generation_jumped:
             membership.generation_jumped = False
             custody.forget_reports()
+            self._connectivity.forget_reports()
         if membership.status == "up" and not custody.probing and membership.communication_up():
             self._activate()
         self._clients.tick()
         peer = membership.peer
         active = membership.status == "active"
         self._follow_classic(peer)
-        custody.reconcile(peer, active=active, leaving=self._leaving, fresh=self._fresh(peer))
-        if active and peer is not None and peer.alive and not self._leaving:
+        fresh = self._fresh(peer)
+        custody.reconcile(peer, active=active, leaving=self._leaving, fresh=fresh)
+        self._connectivity.proceed(peer, custody, acts=active and not self._leaving, fresh=fresh)
+        returns = active and peer is not None and peer.alive and not self._leaving
+        if returns and peer is not None and not self._connectivity.holds_back(peer):
             custody.transitions.fail_back(peer, custody.settled)
         self._finish_classic(peer)
 
@@ -634,6 +665,7 @@ class Cluster:
             leaving=self._leaving,
             shedding=custody.shedding,
             groups=None if probing else custody.entries(peer),
+            reach=self._connectivity.reach,
         )
 
     def _speak(self) -> None:
@@ -658,7 +690,9 @@ class Cluster:
         if report.groups is not None:
             channel = self._membership.channel
             self._custody.reported((channel.generation, channel.seq), self._membership.peer)
+            self._connectivity.reported((channel.generation, channel.seq), report.reach)
         if now_ms >= self._next_status_ms:
+            self._connectivity.pings.ask()
             next_ms = self._next_status_ms + timing.keepalive_ms
             self._next_status_ms = next_ms if next_ms > now_ms else now_ms + timing.keepalive_ms
 

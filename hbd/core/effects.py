@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from hbd.config.model import AddressResource, Client, MediumSpec, ResourceSpec
+from hbd.config.model import AddressResource, Client, MediumSpec, Ping, ResourceSpec
 from hbd.core.events import HeldGroup, JobId, RequestId, Stall
 
 # ---------------------------------------------------------------- actions of jobs
@@ -89,6 +89,20 @@ class Forward:
     message: Transmit
     """In its form for lines alone; `heartbeat` means that of its origin."""
     media: tuple[MediumSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskPing:
+    """Send one echo request to every host of an open ping node. PingAnswered is posted for each answer."""
+
+    medium: Ping
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPaths:
+    """Post PathSeen for each of these addresses now, and when it changes; in place of those before."""
+
+    addresses: tuple[AddressResource, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +315,7 @@ class Kind(Enum):
     CLIENT = "client"
     WATCHDOG = "watchdog"
     LEASE = "lease"
+    IPFAIL = "ipfail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +351,7 @@ class Quit:
 
 
 Effect = (
-    OpenLink | CloseLink | Transmit | Forward | StartJob | AbandonJob | Watch | Unwatch | Permit | Answer
-    | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StoreStall | StartClient | StopClient | Log
-    | Quit | ArmLease | DisarmLease | KeepLease | EndLease
+    OpenLink | CloseLink | Transmit | Forward | AskPing | WatchPaths | StartJob | AbandonJob | Watch | Unwatch
+    | Permit | Answer | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StoreStall | StartClient
+    | StopClient | Log | Quit | ArmLease | DisarmLease | KeepLease | EndLease
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
 
-from hbd.config.model import Client, Config, MediumSpec, ResourceSpec
+from hbd.config.model import AddressResource, Client, Config, MediumSpec, Ping, ResourceSpec
 
 JobId = NewType("JobId", int)
 RequestId = NewType("RequestId", int)
@@ -171,6 +171,21 @@ class DatagramReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PingAnswered:
+    """A ping node, or some member of a ping group, answered a request of ours."""
+
+    medium: Ping
+
+
+@dataclass(frozen=True, slots=True)
+class PathSeen:
+    """Whether the interface that carries this address, or would carry it, has a carrier."""
+
+    address: AddressResource
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The deadline came, or anything else that is a good moment to look at the clock."""
 
@@ -259,6 +274,6 @@ class LeaseRefused:
 LeaseEvent = LeaseArmed | LeaseRefused
 ClientEvent = ClientStarted | ClientRefused | ClientEnded | ClientGone
 Event = (
-    Started | LinkOpened | LinkFailed | DatagramReceived | Tick | JobDone | ResourceSeen | Asked | ClientEvent
-    | LeaseEvent
+    Started | LinkOpened | LinkFailed | DatagramReceived | PingAnswered | PathSeen | Tick | JobDone
+    | ResourceSeen | Asked | ClientEvent | LeaseEvent
 )

@@ -70,6 +70,7 @@ Fact = Reported | Died | Said
 _CONVERSATION = (
     protocol.STARTING, protocol.RESOURCE, protocol.ASK_RESOURCES, protocol.HB_TAKEOVER, protocol.SHUTDONE,
     protocol.IP_REQUEST, protocol.IP_REQUEST_RESP, protocol.STONITH,
+    protocol.CLIENT_STATUS, protocol.NUM_PING_NODES, protocol.YOU_ARE_DEAD, protocol.ABORT_GIVEUP,
 )  # fmt: skip
 
 

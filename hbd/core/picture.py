@@ -7,6 +7,7 @@ from hbd.core.claims import Peer
 from hbd.core.custody import Custody
 from hbd.core.groups import Group, Member, MemberState, Phase
 from hbd.core.membership import Membership
+from hbd.core.pings import PingNodes
 from hbd.core.report import Posture
 from hbd.core.views import (
     ClusterState,
@@ -33,7 +34,7 @@ _STATUS = {status.value: status for status in NodeStatus}
 
 
 def of(
-    config: Config, membership: Membership, custody: Custody, *,
+    config: Config, membership: Membership, custody: Custody, pings: PingNodes, *,
     leaving: bool, degraded: tuple[str, ...], counters: dict[str, int],
 ) -> ClusterView:  # fmt: skip
     """The view after a step."""
@@ -57,8 +58,11 @@ def of(
         generation=channel.generation,
         transition=0 if transition is None else transition.number,
         last_finished=custody.transitions.last_finished,
-        nodes=tuple(_node(config, membership, custody, name) for name in config.nodes),
-        links=_links(config, membership),
+        nodes=(
+            *(_node(config, membership, custody, name) for name in config.nodes),
+            *(NodeView(p.name, "ping", _STATUS[st], Holding.NONE, False) for p, st in pings.states()),
+        ),
+        links=(*_links(config, membership), *(_ping_link(ping, status) for ping, status in pings.states())),
         groups=tuple(_group(config, custody, custody.groups[key], peer) for key in custody.groups),
         degraded=degraded,
         statistics=tuple(sorted(statistics.items())),
@@ -106,6 +110,12 @@ def _links(config: Config, membership: Membership) -> tuple[LinkView, ...]:
                     (node, medium.link), LinkView(node, medium.link, _directive(medium), status)
                 )
     return tuple(views.values())
+
+
+def _ping_link(ping: Ping, status: str) -> LinkView:
+    return LinkView(
+        ping.name, ping.link, ping.kind, LinkStatus.UP if status == "ping" else LinkStatus.DEAD
+    )
 
 
 def _directive(medium: MediumSpec) -> str:

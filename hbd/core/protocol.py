@@ -25,6 +25,10 @@ NAK = "NS_nak_rexmit"
 ACK = "NS_ackmsg"
 IP_REQUEST = "ip-request"
 IP_REQUEST_RESP = "ip-request-resp"
+CLIENT_STATUS = "hbapi-clstat"
+NUM_PING_NODES = "num_ping_nodes"
+YOU_ARE_DEAD = "you_are_dead"
+ABORT_GIVEUP = "abort_giveup"
 
 HBD = "hbd"
 """The field that heartbeat 3.0.6 does not know: see report.py."""
@@ -103,6 +107,32 @@ def ip_request_resp(dest: str, group: str) -> Fields:
     return (
         (f.T, IP_REQUEST_RESP), (f.DEST, dest), (f.IPADDR, group), (f.WEOWN, "yes"), (f.OK, "OK"),
     )  # fmt: skip
+
+
+_FROM_IPFAIL: Fields = ((f.FROM_ID, "ipfail"), (f.TO_ID, "ipfail"), (f.CLIENT_GEN, "0"))
+
+
+def client_status(client: str, st: str, info: str) -> Fields:
+    """A client of the daemon signs on (`join`) or off (`leave`)."""
+    return (
+        (f.T, CLIENT_STATUS), (f.ST, st), (f.FROM_ID, client), (f.TO_ID, client), (f.INFO, info),
+        (f.CLIENT_GEN, "0"),
+    )  # fmt: skip
+
+
+def num_ping_nodes(dest: str, count: int) -> Fields:
+    """ipfail: how many ping nodes answer the sender; decimal."""
+    return ((f.T, NUM_PING_NODES), (f.NUM_PING, str(count)), (f.DEST, dest), *_FROM_IPFAIL)
+
+
+def you_are_dead(dest: str) -> Fields:
+    """ipfail: the sender reaches more ping nodes."""
+    return ((f.T, YOU_ARE_DEAD), (f.DEST, dest), *_FROM_IPFAIL)
+
+
+def abort_giveup(dest: str) -> Fields:
+    """ipfail: both reach as many ping nodes."""
+    return ((f.T, ABORT_GIVEUP), (f.DEST, dest), *_FROM_IPFAIL)
 
 
 def kind_of(message: Message) -> str:

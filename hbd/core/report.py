@@ -6,7 +6,8 @@ A report that echoes number n was made by somebody who knew what we said in numb
 nothing else, is how a node learns that its claim was seen.
 
 Text of the field: `1 INCARNATION ECHOGEN:ECHOSEQ KNOWNGEN DIGEST FLAGS [POSTURE,EPOCH,GROUP]…`,
-numbers in hex. A group is called by its key, since two
+numbers in hex. With ipfail on, FLAGS ends with `,ANSWERING,CUT,PINGLIST`, in decimal, since its letters are
+looked for one by one. A group is called by its key, since two
 nodes may spell it differently; groups without anything to say are left out. While the members are still being
 probed there is no digest and no group: `?` stands in their place, and nothing may be concluded.
 """
@@ -78,6 +79,18 @@ _FAILBACKS = {text: value for value, text in _FAILBACK.items()}
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What a node with ipfail on reaches."""
+
+    answering: int
+    """Ping nodes that have answered within the last few keepalives."""
+    cut: int
+    """Groups with an address whose interface has no carrier."""
+    ping_list: int
+    """Stands for the list of ping nodes: counts of different lists cannot be compared."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One node's state. `groups` is None while it does not know itself what it holds."""
 
@@ -95,6 +108,8 @@ class Report:
     shedding: bool = False
     """Members that a reload took out of a group may still run here."""
     groups: dict[str, Entry] | None = field(default=None)
+    reach: Reach | None = None
+    """None where ipfail is off."""
 
     def entry(self, group: str) -> Entry:
         """What it says of this group; NOTHING if it says nothing."""
@@ -104,7 +119,12 @@ class Report:
     def content(self) -> tuple[object, ...]:
         """All but the echo: a peer answers at once when this changed."""
         groups = None if self.groups is None else tuple(sorted(self.groups.items(), key=_by_name))
-        return (self.incarnation, self.digest, self.active, self.settled, self.leaving, self.shedding, groups)
+        # What answers changes with every lost ping; the next heartbeat is soon enough for that.
+        cut = None if self.reach is None else self.reach.cut
+        return (
+            self.incarnation, self.digest, self.active, self.settled, self.leaving, self.shedding, groups,
+            cut,
+        )  # fmt: skip
 
 
 def _by_name(item: tuple[str, Entry]) -> str:
@@ -118,6 +138,8 @@ def encode(report: Report) -> str:
     flags += "s" if report.settled else ""
     flags += "l" if report.leaving else ""
     flags += "d" if report.shedding else ""
+    if report.reach is not None:
+        flags += f",{report.reach.answering},{report.reach.cut},{report.reach.ping_list}"
     generation, seq = report.echo
     head = (
         f"1 {report.incarnation:x} {generation:x}:{seq:x} {report.known_generation:x} "
@@ -160,9 +182,20 @@ def decode(text: str) -> Report:
             leaving="l" in words[5],
             shedding="d" in words[5],
             groups=groups,
+            reach=_reach(words[5]),
         )
     except (ValueError, KeyError) as error:
         raise WireError("hbd field is malformed") from error
+
+
+def _reach(flags: str) -> Reach | None:
+    _, *numbers = flags.split(",")
+    if not numbers:
+        return None
+    if len(numbers) != 3 or not all(len(n) <= 10 and n.isascii() and n.isdigit() for n in numbers):
+        raise ValueError(flags)
+    answering, cut, ping_list = map(int, numbers)
+    return Reach(answering, cut, ping_list)
 
 
 def _number(text: str) -> int:

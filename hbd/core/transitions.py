@@ -107,8 +107,11 @@ class Transitions:
         if home and settled:
             self._open(Cause.FAILBACK, Scope.FOREIGN.value, home, peer, pinned=False)
 
-    def standby(self, scope: Scope, peer: Peer | None, settled: bool) -> int:
-        """Begin to hand groups over; the transition's number, 0 if we hold none of them. Raises Refused."""
+    def standby(self, scope: Scope, peer: Peer | None, settled: bool, pinned: bool = True) -> int:
+        """Begin to hand groups over; the transition's number, 0 if we hold none of them. Raises Refused.
+
+        `pinned`: the peer must not fail them back by itself.
+        """
         chosen = [
             group
             for group in self._groups.values()
@@ -124,7 +127,7 @@ class Transitions:
         unable = [group.name for group in chosen if group.key in peer.unable]
         if unable:
             raise Refused(f"{peer.name} could not start {', '.join(unable)}; see its journal")
-        return self._open(Cause.STANDBY, scope.value, chosen, peer, pinned=True) if chosen else 0
+        return self._open(Cause.STANDBY, scope.value, chosen, peer, pinned) if chosen else 0
 
     def takeover(self, scope: Scope, peer: Peer | None, settled: bool) -> int:
         """Ask the peer for groups; the transition's number, 0 if it holds none of them. Raises Refused."""

@@ -87,8 +87,6 @@ MOVED: dict[str, str] = {
 }
 """Paths of heartbeat 3.0.6 (Debian's, and older ones) that programs of the site may use."""
 
-NOT_YET_IN_EFFECT = frozenset(row.name for row in hacf.ROWS if row.later)
-
 SHIPPED_RC_D = ("ask_resources", "hb_takeover", "ip-request", "ip-request-resp", "status")
 
 
@@ -98,19 +96,17 @@ def differences(
     auth: Iterable[list[Word]],
     machine: Machine,
     refused: Collection[Place] = (),
-    later: Collection[str] = NOT_YET_IN_EFFECT,
 ) -> list[Remark]:
     """All of them, by place. At `refused` places the parsers have found an error.
 
-    `ha_cf` is directives with the rest of their lines, `groups` and `auth` are the words of each line;
-    `later` are the directives that this version accepts without effect.
+    `ha_cf` is directives with the rest of their lines, `groups` and `auth` are the words of each line.
     """
     nodes: list[str] = []
     remarks: list[Remark] = []
     for name, rest in ha_cf:
         if name.text == "node":
             nodes += [word.lower() for word in rest.text.replace(",", " ").split()]
-        remarks += _directive(name, rest, later)
+        remarks += _directive(name, rest)
     for group in groups:
         for word in group[1:]:
             remarks += _resource(word, machine, word.place in refused)
@@ -128,7 +124,7 @@ def differences(
 # ---------------------------------------------------------------- ha.cf
 
 
-def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remark]:
+def _directive(name: Word, rest: Word) -> Iterator[Remark]:
     value = rest.text
     match name.text:
         case "auto_failback" | "nice_failback" if value:
@@ -161,15 +157,13 @@ def _directive(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remar
         case "env" if value:
             yield _note(name, f"scripts see HA_{value} as before; units do not: Environment= is for them")
         case "respawn" | "failfast" if value:
-            yield from _client(name, rest, later)
+            yield from _client(name, rest)
         case "apiauth" if value:
             text = "hbd has no socket for heartbeat's clients; everyone may read its state on D-Bus"
             yield _note(name, text)
         case other if value and other in INSTEAD:
             if boolean(value.split()[-1]) is not False:
                 yield _note(name, INSTEAD[other].format(value))
-        case other if value and other in later:
-            yield _note(name, LATER[other].format(value))
 
 
 def _failback(name: str, value: str) -> str:
@@ -192,15 +186,14 @@ _BUILT_ON_API = {
 }
 
 
-def _client(name: Word, rest: Word, later: Collection[str]) -> Iterator[Remark]:
+def _client(name: Word, rest: Word) -> Iterator[Remark]:
     """Another program that 3.0.6 starts. Known ones are told by the name of their file, wherever it lies."""
     _, *command = words(rest)
     if not command:
         return  # The parser has found that.
     program = PurePosixPath(command[0].text).name
     if program in _API_CLIENTS:
-        text = "in this version of hbd nothing acts on ping nodes, and nothing moves when they are lost"
-        yield _note(name, text if "ping" in later and program == "ipfail" else _API_CLIENTS[program])
+        yield _note(name, _API_CLIENTS[program])
         return
     if program in _BUILT_ON_API:
         yield Remark(
@@ -222,15 +215,6 @@ _SYSLOG = (
     "a syslog daemon gets the same lines with facility {}, from `heartbeat:`; with one that reads the "
     "journal instead (imjournal), or none, the journal's lines have that facility, from `hbd`"
 )
-_NOT_ASKED = "hbd does not ask {}: nothing moves when it cannot be reached"
-
-LATER: dict[str, str] = {
-    "deadping": "without effect, since ping nodes are not asked",
-    "ping": _NOT_ASKED,
-    "ping6": _NOT_ASKED,
-    "ping_group": _NOT_ASKED,
-}
-"""For each directive that is accepted and not in effect: what follows. `{}` is its value."""
 
 INSTEAD: dict[str, str] = {
     "use_logd": "ha_logd is not used, and what logd.cf names gets no more lines: hbd writes to the journal "

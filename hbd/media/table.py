@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import errno
+from typing import assert_never
 
-from hbd.config.model import Bcast, Mcast, MediumSpec, Serial, Ucast, Ucast6
+from hbd.config.model import Bcast, Mcast, MediumSpec, Ping, Serial, Ucast, Ucast6
 from hbd.media.base import Medium
 from hbd.media.mcast import McastMedium
+from hbd.media.ping import PingMedium
 from hbd.media.serial import SerialMedium
 from hbd.media.tty import Ports
 from hbd.media.udp import BcastMedium, Receivers, Ucast6Medium, UcastMedium
@@ -20,7 +21,7 @@ class Media:
         self._ports = Ports()
 
     def make(self, spec: MediumSpec) -> Medium:
-        """The medium for this line of ha.cf, still closed. Raises OSError for a kind not in effect yet."""
+        """The medium for this line of ha.cf, still closed."""
         match spec:
             case Bcast():
                 return BcastMedium(spec, self._receivers)
@@ -32,6 +33,7 @@ class Media:
                 return McastMedium(spec, self._receivers)
             case Serial():
                 return SerialMedium(spec, self._ports)
+            case Ping():
+                return PingMedium(spec)
             case _:
-                kind = type(spec).__name__.lower()
-                raise OSError(errno.EPROTONOSUPPORT, f"{kind} {spec.link} is accepted, not yet in effect")
+                assert_never(spec)

@@ -18,6 +18,7 @@ from hbd.core.effects import (
     Announce,
     Answer,
     ArmLease,
+    AskPing,
     CloseLink,
     Device,
     DisarmLease,
@@ -46,6 +47,7 @@ from hbd.core.effects import (
     Transmit,
     Unwatch,
     Watch,
+    WatchPaths,
 )
 from hbd.core.events import (
     OK,
@@ -63,6 +65,8 @@ from hbd.core.events import (
     JobId,
     LinkOpened,
     Outcome,
+    PathSeen,
+    PingAnswered,
     RequestId,
     ResourceSeen,
     Result,
@@ -136,6 +140,11 @@ class Machine:
         """Units of clients that run, and how often each was started."""
         self._stops: dict[str, int] = {}
         self._starting: dict[str, int] = {}
+        self.unreachable: set[str] = set()
+        """Ping nodes that do not answer this machine."""
+        self.carrier = True
+        """Of the interface with the service addresses."""
+        self._paths: tuple[AddressResource, ...] = ()
         self._requests = 0
         self.answers: dict[int, Answer] = {}
         self.quit = False
@@ -288,6 +297,12 @@ class Machine:
                 self.world.at(0, lambda: self.post(LinkOpened(medium)))
             case Answer(request, _, _):
                 self.answers[request] = effect
+            case AskPing(medium):
+                if medium.name not in self.unreachable:
+                    self._later(1, lambda: self.post(PingAnswered(medium)))
+            case WatchPaths(addresses):
+                self._paths = addresses
+                self._later(1, self._tell_paths)
             case AbandonJob(job):
                 self._jobs.discard((self._life, job))
             case Quit(_, reboot):
@@ -318,6 +333,15 @@ class Machine:
         if ran:
             self.post(ClientEnded(client, 1, 0, 15, 1))
         self.post(ClientGone(client))
+
+    def plug(self, carrier: bool) -> None:
+        """The cable of the interface with the service addresses is pulled, or put back."""
+        self.carrier = carrier
+        self._tell_paths()
+
+    def _tell_paths(self) -> None:
+        for address in self._paths:
+            self.post(PathSeen(address, self.carrier))
 
     def _begin(self, ticket: Ticket, action: Action, limit_ms: int) -> None:
         match action:

@@ -18,6 +18,7 @@ from hbd.config.model import (
     Logging,
     Mcast,
     MsgFormat,
+    Ping,
     Place,
     Serial,
     Stonith,
@@ -133,19 +134,6 @@ def test_a_directive_without_value_is_ignored_with_a_warning(row: Directive[Any]
     assert with_line(f"  {row.name} # nothing")[1] == [
         f"ha.cf:4:3: warning: {row.name} has no value and is ignored"
     ]
-
-
-@pytest.mark.parametrize("row", [row for row in ROWS if row.later], ids=lambda row: row.name)
-def test_what_has_no_effect_yet_says_so_with_its_place(row: Directive[Any]) -> None:
-    value = SAMPLES[row.name][0][0]
-    expected = f"ha.cf:4:2: warning: {row.name}: accepted, not yet in effect"
-    assert with_line(f" {row.name} {value}")[1][0] == expected
-
-
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.later], ids=lambda row: row.name)
-def test_what_is_in_effect_does_not_claim_otherwise(row: Directive[Any]) -> None:
-    for value in SAMPLES[row.name][0]:
-        assert not any("not yet in effect" in finding for finding in with_line(f"{row.name} {value}")[1])
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.default is not None], ids=lambda row: row.name)
@@ -413,10 +401,10 @@ def test_baud_is_that_of_the_serial_lines_that_follow() -> None:
     assert findings == ["ha.cf:5:6: warning: baud must precede serial: no effect on the serial lines above"]
 
 
-def test_every_medium_that_carries_heartbeats_is_in_the_result() -> None:
+def test_every_medium_is_in_the_result_ping_nodes_too() -> None:
     result, findings = with_line(
         "udpport 700\nucast6 eth0 fe80::2%eth0\nmcast eth0 225.0.0.1 694 1 0\n"
-        "mcast6 eth0 ff02::1 694 2 1\nserial /dev/ttyS0\nping 10.0.0.254"
+        "mcast6 eth0 ff02::1 694 2 1\nserial /dev/ttyS0\nping 10.0.0.254\nping_group routers a b"
     )
     assert result.media == (
         Bcast("eth1", 694),
@@ -424,6 +412,8 @@ def test_every_medium_that_carries_heartbeats_is_in_the_result() -> None:
         Mcast("eth0", "225.0.0.1", 694, 1, False),
         Mcast("eth0", "ff02::1", 694, 2, True, 6),
         Serial("/dev/ttyS0", 19200),
+        Ping("10.0.0.254", ("10.0.0.254",), "ping"),
+        Ping("routers", ("a", "b"), "ping_group"),
     )
     assert errors(findings) == []
 
@@ -590,12 +580,18 @@ def test_a_log_file_in_an_unlikely_place_is_a_warning(path: str, text: str) -> N
     assert text in finding
 
 
-def test_ipfail_alone_of_the_clients_has_no_effect_yet_whatever_its_path() -> None:
+def test_the_clients_that_hbd_replaces_are_in_order_whatever_their_path() -> None:
     for path in ("/usr/lib/heartbeat", "/usr/libexec/heartbeat", "/opt"):
-        assert with_line(f"respawn hacluster {path}/ipfail")[1] == [
-            "ha.cf:4:19: warning: respawn ipfail: accepted, not yet in effect"
-        ]
+        assert with_line(f"respawn hacluster {path}/ipfail")[1] == []
         assert with_line(f"respawn hacluster {path}/ccm")[1] == []
+
+
+def test_ipfail_with_auto_failback_legacy_is_a_warning_where_ipfail_stands() -> None:
+    text = "node linuxha1 linuxha2\nauto_failback legacy\nbcast eth1\nrespawn hacluster /x/ipfail\n"
+    assert ha_cf(text)[1][1:] == [
+        "ha.cf:4:9: warning: ipfail has no effect with auto_failback legacy: nothing moves when ping nodes "
+        "are lost; write auto_failback on or off"
+    ]
 
 
 def test_a_clients_unit_follows_from_what_its_line_says_and_not_from_where_it_stands() -> None:

@@ -19,6 +19,7 @@ from hbd.config.model import (
     Key,
     Keys,
     Limits,
+    Ping,
     Serial,
     Timing,
     UnitResource,
@@ -52,7 +53,9 @@ def test_the_guides_configuration_with_short_names_loads(machine: Machine) -> No
     assert config.local_node == "linuxha1"
     assert config.nodes == ("linuxha1", "linuxha2")
     assert config.peers == ("linuxha2",)
-    assert config.media == (Bcast("eth1", 694), Serial("/dev/ttyS0", 19200))
+    router = Ping("192.168.85.254", ("192.168.85.254",), "ping")
+    assert config.media == (Bcast("eth1", 694), Serial("/dev/ttyS0", 19200), router)
+    assert config.ipfail
     assert config.timing == Timing(2000, 10000, 30000, 120000, 30000)
     assert config.auto_failback is AutoFailback.ON
     assert config.keys == Keys(1, (Key(1, "sha1", b"secret"),))
@@ -70,12 +73,9 @@ def test_the_guides_configuration_with_short_names_loads(machine: Machine) -> No
     )
 
 
-def test_the_guides_extras_are_warnings_with_their_places(machine: Machine) -> None:
+def test_the_guides_extras_are_in_order(machine: Machine) -> None:
     machine.configure(GUIDE.format("linuxha1", "linuxha2"))
-    assert machine.check() == [
-        "ha.cf:14:19: warning: respawn ipfail: accepted, not yet in effect",
-        "ha.cf:15:1: warning: ping: accepted, not yet in effect",
-    ]
+    assert machine.check() == []
 
 
 def test_the_guides_full_names_with_a_short_one_in_haresources_are_refused(machine: Machine) -> None:
@@ -164,9 +164,33 @@ def test_groups_are_for_two_nodes_and_the_third_is_named(machine: Machine) -> No
 
 def test_a_ping_node_of_ha_cf_is_no_home_in_haresources(machine: Machine) -> None:
     machine.configure(HA_CF + "ping Router\n", "router httpd\n")
-    assert machine.check()[1] == (
+    assert machine.check() == [
         "haresources:1:1: error: Bad nodename in haresources [router]: a ping node holds no resources"
-    )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("respawn", "in_hbd_cf", "on"),
+    [
+        ("", "", False),
+        ("respawn hacluster /usr/lib/heartbeat/ipfail\n", "", True),
+        ("respawn hacluster /usr/lib/heartbeat/ipfail\n", "ipfail off\n", False),
+        ("", "ipfail on\n", True),
+    ],
+)
+def test_ipfail_is_on_by_ha_cfs_client_or_by_hbd_cf_which_has_the_last_word(
+    machine: Machine, respawn: str, in_hbd_cf: str, on: bool
+) -> None:
+    machine.configure(HA_CF + respawn)
+    machine.write("hbd.cf", in_hbd_cf)
+    assert machine.load().ipfail is on
+
+
+def test_ipfail_on_in_hbd_cf_with_auto_failback_legacy_is_a_warning(machine: Machine) -> None:
+    machine.configure(HA_CF.replace("auto_failback on", "auto_failback legacy"))
+    machine.write("hbd.cf", "ipfail on\n")
+    (finding,) = [each for each in machine.check() if "ipfail" in each]
+    assert finding.startswith("hbd.cf:1:8: warning: ipfail has no effect with auto_failback legacy")
 
 
 def test_a_unit_enabled_at_boot_is_a_warning_and_loads(machine: Machine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,6 @@ from hbd.config.lookup import Unit
 from hbd.ctl import migrate
 from hbd.ctl.differences import (
     INSTEAD,
-    LATER,
-    NOT_YET_IN_EFFECT,
     Kind,
     Machine,
     differences,
@@ -85,7 +82,7 @@ def test_every_line_of_the_guide_that_changes_has_its_remark(machine: Files) -> 
     text = GUIDE.format("linuxha1", "linuxha2")
     machine.configure(text)
     lines, _ = check(machine)
-    changing = {"auto_failback", "hopfudge", "respawn", *NOT_YET_IN_EFFECT}
+    changing = {"auto_failback", "hopfudge", "respawn"}
     for number, line in enumerate(text.splitlines(), start=1):
         if line.split()[0] in changing:
             assert beginning(f"ha.cf:{number}:1: note: ", lines)
@@ -140,18 +137,13 @@ def test_nothing_is_written_anywhere(machine: Files) -> None:
 # ---------------------------------------------------------------- ha.cf
 
 
-def test_each_directive_that_is_not_in_effect_has_its_consequence_told() -> None:
-    assert set(LATER) >= NOT_YET_IN_EFFECT
-    assert set(LATER) <= set(hacf.TABLE)
-
-
 def test_a_directive_in_effect_has_no_remark() -> None:
     assert said("keepalive 2\nnode linuxha1 linuxha2\nbcast eth1\nrealtime on\n") == []
 
 
-def said(ha_cf: str, later: Collection[str] = tuple(LATER)) -> list[str]:
-    """The remarks on this text alone, with these directives without effect."""
-    remarks = differences(directives(ha_cf, "ha.cf"), (), (), Machine(units()), later=later)
+def said(ha_cf: str) -> list[str]:
+    """The remarks on this text alone."""
+    remarks = differences(directives(ha_cf, "ha.cf"), (), (), Machine(units()))
     return [str(remark) for remark in remarks]
 
 
@@ -200,8 +192,8 @@ def test_apiauth_is_a_note() -> None:
     assert line.startswith("ha.cf:1:1: note: hbd has no socket for heartbeat's clients")
 
 
-def test_ipfail_of_a_version_with_ping_nodes_is_part_of_it() -> None:
-    (line,) = said("respawn hacluster /usr/lib/heartbeat/ipfail\n", later=())
+def test_ipfail_is_part_of_hbd() -> None:
+    (line,) = said("respawn hacluster /usr/lib/heartbeat/ipfail\n")
     assert "ipfail is part of hbd" in line
 
 

@@ -29,6 +29,7 @@ from hbd.core.effects import (
     StorePeers,
     StoreStall,
     Transmit,
+    WatchPaths,
 )
 from hbd.core.events import (
     Asked,
@@ -124,6 +125,16 @@ class WrittenLease:
 
 
 @dataclass
+class PairedPaths:
+    """Writes down which addresses are to be watched."""
+
+    told: list[object]
+
+    def watch(self, effect: WatchPaths, post: Post) -> None:
+        self.told.append(effect)
+
+
+@dataclass
 class World:
     """What the edges were told, in order."""
 
@@ -138,6 +149,7 @@ class World:
             work=self,
             clients=PairedClients(self.told),
             lease=WrittenLease(self.told),
+            paths=PairedPaths(self.told),
             store=self._store,
             log=self.told.append,
             feed=lambda ms, device: self.told.append("fed"),

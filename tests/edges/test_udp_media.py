@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from hbd.config.model import Bcast, MediumSpec, Ping, Ucast
+from hbd.config.model import Bcast, MediumSpec, Ucast
 from hbd.core.effects import Transmit
 from hbd.core.events import DatagramReceived, Event, LinkFailed, LinkOpened
 from hbd.media.base import Medium
@@ -352,8 +352,3 @@ def test_a_link_closed_while_its_name_is_looked_up_posts_nothing(nodes: tuple[No
         assert one.posted == []
 
     asyncio.run(body())
-
-
-def test_a_kind_of_medium_that_is_not_in_effect_yet_cannot_be_opened() -> None:
-    with pytest.raises(OSError, match="ping router is accepted, not yet in effect"):
-        Media().make(Ping("router", ("router",), "ping"))
