@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.lab.cluster import ONE, TWO, holds, running_pair, stop
+from hbd.config.clientunits import unit
+from tests.lab.cluster import ONE, TWO, holds, running_pair, start, stop
 from tests.lab.host import wait_until
 from tests.lab.journal import Entry, now_us
 from tests.lab.node import Node
@@ -21,6 +22,8 @@ CLIENTS = (
     "respawn hacluster /usr/lib/heartbeat/ccm",
     "apiauth ping gid=haclient",
 )
+SLEEPERS = (("nobody", FIRST), ("daemon", SECOND))
+DROP_INS = "/etc/systemd/system/hbd.service.d"
 WITHIN_S = 15
 
 
@@ -86,6 +89,23 @@ def test_clients_run_under_their_users_return_when_killed_and_go_last_first(hbd_
         ]
         assert order == sorted(order)
         assert one.run("systemctl list-units --all --plain --no-legend 'hbd-client-*'").stdout == ""
+        # When hbd is gone for good, they are stopped all the same, the last first.
+        one.write(f"{DROP_INS}/once.conf", "[Unit]\nStartLimitBurst=1\nStartLimitIntervalSec=1h\n")
+        # How often it was started is forgotten: by this, or because systemd has forgotten the whole unit.
+        one.run("systemctl daemon-reload; systemctl reset-failed hbd", check=False)
+        start(lab, ONE)
+        wait_until(
+            lambda: all(len(processes(one, command)) == 1 for _, command in SLEEPERS),
+            WITHIN_S, "the clients to run",
+        )  # fmt: skip
+        since_us = now_us()
+        kill(one)
+        stops = [f"{unit('sleep', user, command, False, 0)} stopped" for user, command in SLEEPERS]
+        for text in stops:
+            heard(one, text, since_us)
+        told = [entry.message for entry in one.journal(unit="hbd-orphan.service", since_us=since_us)]
+        assert [text for text in told if text in stops] == stops[::-1]
+        assert processes(one, FIRST) == processes(one, SECOND) == []
         # In all this time the one that was not to run again did not.
         assert f'Respawning client "{DONE}":' not in texts(one)
 

@@ -13,7 +13,7 @@ from typing import Self
 
 import pytest
 
-from tests.lab.cluster import ONE, QUICK, configure, holds, log, logged_us, settle, start, stop
+from tests.lab.cluster import ONE, TWO, Timings, configure, holds, log, logged_us, settle, start, stop
 from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.lab import Lab
@@ -21,7 +21,9 @@ from tests.lab.node import Node
 from tests.lab.test_failures import kill
 
 WITHIN_S = 15
-KEEPALIVE_S = QUICK.keepalive_ms / 1000
+PATIENT = Timings(500, 5000, 15_000, 15_000)
+"""Nobody is to be taken for dead, however slowly the test goes on."""
+KEEPALIVE_S = PATIENT.keepalive_ms / 1000
 NO_WATCHDOG = "/etc/systemd/system/hbd.service.d/no-watchdog.conf"
 
 
@@ -76,8 +78,8 @@ def test_it_is_fed_while_hbd_lives_and_stopped_only_after_an_orderly_release(
     one.devices["/dev/watchdog"] = str(tmp_path / "watchdog")
     # Only the device looks after this hbd: systemd's watchdog would end its standstill.
     one.write(NO_WATCHDOG, "[Service]\nWatchdogSec=0\n")
-    configure(lab, ONE, extra=["watchdog /dev/watchdog"])
-    configure(lab, "linuxha2")
+    configure(lab, ONE, timings=PATIENT, extra=["watchdog /dev/watchdog"])
+    configure(lab, TWO, timings=PATIENT)
     lab.boot()
     start(lab)
     settle(lab, owned_by=ONE)
