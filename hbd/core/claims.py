@@ -40,6 +40,8 @@ class Peer:
     gone: bool = False
     """It said goodbye in this generation and holds nothing."""
     generation: int = 0
+    lives: int = 0
+    """How many of its lives we have heard: a life may have the generation of the one before it."""
     fresh_from: tuple[int, int] = (0, 0)
     """(generation, seq) of our first message since we started or last woke: what does not echo that may have
     waited in a queue while we stood still."""
@@ -61,6 +63,7 @@ class Peer:
     def restarted(self, generation: int) -> None:
         """A new life: nothing said before holds, and it may hold anything until it reports."""
         self.generation = generation
+        self.lives += 1
         self.report = None
         self.report_at = (generation, 0)
         self.gone = False

@@ -92,7 +92,7 @@ class Cluster:
         self._desk = Desk()
         self._membership = Membership(config, identity, self._desk, Random(seed))
         self._talk = Handover(config, self._desk, self._membership.say)
-        self._classic_generation: int | None = None
+        self._classic_life: int | None = None
         self._custody = Custody(config, resource_digest(config.groups), self._desk, self._talk)
         self._clients = Clients(config.clients, self._desk)
         self._health = Health(self._desk)
@@ -417,7 +417,7 @@ class Cluster:
                 self._desk.info(Kind.SHUTDOWN_NOTICE, text, node=peer.name)
                 if peer.kind is PeerKind.CLASSIC:
                     peer.gone = True
-                    self._talk.peer_left()
+                    self._talk.peer_left(silently=False)
                     text = f"Resources being acquired from {peer.name}."
                     self._desk.info(Kind.TAKEOVER, text, node=peer.name)
             case Said(peer, kind, message):
@@ -429,7 +429,7 @@ class Cluster:
                 assert_never(fact)
 
     def _mourn(self, peer: Peer) -> None:
-        self._talk.peer_left()
+        self._talk.peer_left(silently=not peer.gone)
         self._custody.try_again()
         if peer.gone:
             self._desk.info(Kind.NODE_DEAD, f"Dead node {peer.name} gave up resources.", node=peer.name)
@@ -588,13 +588,13 @@ class Cluster:
         """Keep the 3.0.6 conversation up with what the peer is by now."""
         if peer is None or not peer.speaks_classic or self._custody.probing:
             return
-        if self._classic_generation is None:
+        if self._classic_life is None:
             held = [group for group in self._custody.groups.values() if group.may_run]
             doubtful = tuple(group.spec for group in held if group.muted)
             self._talk.begin(tuple(group.spec for group in held), doubtful, self._custody.placed)
-        elif self._classic_generation != peer.generation:
+        elif self._classic_life != peer.lives:
             self._talk.peer_restarted()
-        self._classic_generation = peer.generation
+        self._classic_life = peer.lives
         self._talk.tick(self._custody.in_motion)
 
     def _finish_classic(self, peer: Peer | None) -> None:

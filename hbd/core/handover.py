@@ -99,6 +99,8 @@ class Handover:
         self.role = Role.NONE
         self._scope: Sets = NONE
         self._given: Sets = NONE
+        self._kept: Sets = NONE
+        """What the peer said that it holds on to of what it offered, in its own terms."""
         self.was_taken = False
         """The peer confirmed the last set that we offered."""
         self._scope_word = ""
@@ -120,8 +122,11 @@ class Handover:
         self._lost: set[str] = set()
         self._unable: dict[str, int | None] = {}
         """Groups that did not start here -> when to offer their set to the peer; None = offered."""
+        self._met = False
         self._parted = False
         """It was dead, and we took everything."""
+        self._buried = False
+        """A life of it that we knew fell silent: the next may have begun behind a cut, holding everything."""
         self._orphans_ms: int | None = None
         """When to take the sets that neither of us holds."""
         self._repeat_ms: int | None = None
@@ -139,7 +144,7 @@ class Handover:
         self._peer_starts = False
         """It asked what we hold, or (legacy) for its groups, as a node does once in its life."""
         self._buried_us = False
-        """auto_failback legacy: it said so itself."""
+        """auto_failback legacy: it said so itself, or we buried it, and neither of us has restarted."""
         self.reported = False
         """The peer has said what it holds, since its or our last beginning."""
 
@@ -213,7 +218,7 @@ class Handover:
             self.mine |= self._set_of(group)
         if settled:
             self.phase = Phase.STABLE
-        self._parted = False
+        self._met, self._parted = True, False
         if running or not self._legacy:
             self._meet()
 
@@ -231,8 +236,9 @@ class Handover:
         self.peer_stable = False
         self._say(protocol.starting())
 
-    def peer_left(self) -> None:
+    def peer_left(self, silently: bool) -> None:
         """It died, or said goodbye: everything is ours."""
+        self._buried = silently and self._met
         self.mine, self.theirs, self.peer_stable = ALL, NONE, True
         self.phase = Phase.STABLE
         self._end_role()
@@ -271,7 +277,7 @@ class Handover:
         """We had buried it, and it lives: it may still hold what it held, or all."""
         self._parted = False
         if self._legacy:
-            self._peer_starts = False
+            self._peer_starts, self._buried_us = False, True
             self._yield_ms = self._desk.now.ms + REUNION_MS
         else:
             self.reported = self.peer_stable = self._peer_starts = False
@@ -366,13 +372,14 @@ class Handover:
             self._added = (seq, sets)
         elif full and seq < self._added[0]:
             sets |= self._added[1]
-        self._release_seen = self._release_seen or message.text(f.INFO) == "standby"
+        if message.text(f.INFO) == "standby":
+            self._release_seen, self._kept = True, sets & self._scope
         self._note_overlap(sets if full else sets | self.theirs, message.text(f.INFO) or "")
         if first and stable != "1" and (not self._peer_starts or message.text(f.INFO)):
             # Not at its own start, so it holds something or is just letting go of it: wait for a plain word.
             self._expect_a_word()
             return
-        self.reported, self._ask_ms = True, None
+        self.reported, self._ask_ms, self._buried = True, None, False
         if full:
             # 3.0.6 says `none` before it has released: only a stable report, or done, clears (rule 5).
             # What it says first in its life is no release of anything, and taken as it is.
@@ -380,7 +387,7 @@ class Handover:
             self.theirs = self.theirs if early and sets < self.theirs else sets
         else:
             self.theirs = sets if not sets else self.theirs | sets
-        if first and stable == "1" and mirror(self._scope) <= sets:
+        if stable == "1" and mirror(self._scope) <= sets and (first or self.role is Role.WAITING):
             self._note_taken()
         self._received()
         if stable == "0":
@@ -395,8 +402,11 @@ class Handover:
             self._become_stable()
 
     def _expect_a_word(self) -> None:
-        """It talks, so it will say what it holds: when it is stable, at the latest after its 10 s."""
-        if self._ask_ms is not None:
+        """It talks, so it will say what it holds: when it is stable, at the latest after its 10 s.
+
+        A life that kept everything over `heartbeat -r` says nothing more, and both would go on owning it.
+        """
+        if self._ask_ms is not None and not self._buried:
             self._ask_ms = self._desk.now.ms + REQUEST_DELAY_MS + ASK_AGAIN_MS
 
     def _note_overlap(self, sets: Sets, info: str) -> None:
@@ -482,8 +492,10 @@ class Handover:
             case "done", Role.TAKING:
                 text = f"standby: acquire [{word}] resources from {peer}"
                 self._desk.info(Kind.STANDBY, text, node=peer)
-                self.theirs -= self._scope
-                self.mine |= mirror(self._scope)
+                # It releases what it meant to when it was asked; a later offer, which it refused itself, is not that.
+                given = self._scope - self._kept
+                self.theirs -= given
+                self.mine |= mirror(given)
                 self._enter(Role.ACQUIRING, self._scope, word, HANDOVER_MS)
             case "done", Role.WAITING:
                 self.was_taken = True
@@ -510,7 +522,7 @@ class Handover:
         self.role, self._scope, self._scope_word = role, scope, word
         self._role_until_ms = self._desk.now.ms + limit_ms
         self._taking_ms = self._desk.now.ms + ANSWER_MS if role is Role.TAKING else None
-        self._release_seen = False
+        self._release_seen, self._kept = False, NONE
 
     def _end_role(self) -> None:
         self.role, self._role_until_ms, self._taking_ms = Role.NONE, None, None

@@ -353,6 +353,9 @@ class Membership:
         report = None if text is None else reports.decode(text)
         if not received.newest_status:
             return []
+        if report is None and self.node_status[peer.name] == "active" and st.lower() in ("init", "up"):
+            self._restarted(peer, received)  # Its stored generation was set back, to that of its last life.
+            restarted = True
         self._lives(peer, dt_ms or self._config.timing.deadtime_ms, restarted)
         self._unhurried[peer.name] = f.PROTOCOL not in message
         self._status_changed(peer, st)

@@ -165,7 +165,7 @@ def test_a_heartbeat_that_was_stable_before_it_was_active_need_not_say_so_again(
 
 def test_after_its_death_or_goodbye_everything_is_ours() -> None:
     talk = stable()
-    talk.machine.peer_left()
+    talk.machine.peer_left(silently=True)
     assert talk.lets() == ALL
     assert talk.machine.theirs == NONE
 
@@ -286,7 +286,7 @@ def test_a_set_of_no_known_name_is_no_message(hold: str) -> None:
 
 def test_what_its_death_gave_us_is_offered_back_once_when_it_is_stable() -> None:
     talk = stable(AutoFailback.ON)
-    talk.machine.peer_left()
+    talk.machine.peer_left(silently=True)
     talk.machine.peer_restarted()
     talk.hears(protocol.starting())
     talk.said()
@@ -299,7 +299,7 @@ def test_what_its_death_gave_us_is_offered_back_once_when_it_is_stable() -> None
 
 def test_a_failback_waits_while_we_are_busy() -> None:
     talk = stable(AutoFailback.ON)
-    talk.machine.peer_left()
+    talk.machine.peer_left(silently=True)
     talk.machine.peer_restarted()
     talk.hears(report("none", 1))
     talk.said()
@@ -351,7 +351,7 @@ def test_in_legacy_a_refusing_answer_grants_nothing() -> None:
 
 def test_in_legacy_a_request_is_answered_when_the_last_stop_is_confirmed() -> None:
     talk = Talk(AutoFailback.LEGACY)
-    talk.machine.peer_left()
+    talk.machine.peer_left(silently=True)
     talk.hears(protocol.ip_request("10.0.0.2"))
     assert talk.lets() == LOCAL
     talk.machine.released((OURS, THEIRS))

@@ -238,3 +238,20 @@ def test_what_a_killed_life_owed_is_answered_by_the_next(gone_ms: int) -> None:
     served = "10.0.0.2" in pair.alpha.running
     told = f"ip-request-resp beta {FILES_NAME}" in beta.heard_since(again_ms)
     assert served or told
+
+
+def test_in_legacy_what_a_heartbeat_took_in_a_partition_is_asked_for_although_it_asks_for_its_own() -> None:
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(100)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(1000)
+    pair.cut()
+    pair.until(lambda: len(pair.alpha.running) == 5, 5000)
+    pair.heal()
+    healed_ms = pair.now_ms
+    pair.run(600)
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(3500)
+    assert f"ip-request {SHOP_NAME}" in beta.heard_since(healed_ms)

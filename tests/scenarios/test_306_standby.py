@@ -253,3 +253,49 @@ def test_an_offer_that_its_own_sender_ignored_does_not_leave_a_set_without_an_ow
             asked += 1
             beta.resource("local", 1)
     assert pair.jobs(pair.alpha, again_ms) == START_SHOP
+
+
+def test_what_a_heartbeat_keeps_of_an_offer_that_it_ignored_itself_is_not_taken() -> None:
+    # Its handshake was for less; our answer to the later offer makes it go on with the earlier one.
+    pair, beta = both_at_home()
+    beta.ask_resources("all", "me")
+    pair.run(50)
+    beta.resource("local", 0, "standby")
+    pair.run(100)
+    done_ms = pair.now_ms
+    beta.ask_resources("all", "done")
+    pair.run(3000)
+    assert "ask_resources all done" in beta.heard_since(done_ms)
+    assert pair.jobs(pair.alpha, done_ms) == []
+
+
+def test_a_taker_that_has_it_and_whose_done_is_lost_ends_the_standby() -> None:
+    pair, beta = both_at_home()
+    pair.standby(pair.alpha)
+    pair.run(10)
+    beta.ask_resources("all", "other")
+    pair.run(500)
+    # It buried us meanwhile, for our last words are lost; we heard it all the time.
+    beta.resource("all", 1)
+    taken_ms = pair.now_ms
+    pair.run(500)
+    assert "resource none 1" in beta.heard_since(taken_ms)
+    assert pair.view(pair.alpha).last_finished == (1, "done")
+
+
+def test_a_heartbeat_that_restarts_under_the_same_generation_has_restarted() -> None:
+    # Its machine lost its power before the generation was on its disk.
+    pair, beta = both_at_home()
+    pair.standby(pair.alpha)
+    pair.run(10)
+    beta.ask_resources("all", "other")
+    pair.run(500)
+    beta.falls_silent()
+    beta.seq += 100
+    beta.joins()
+    beta.resource("none", 0)
+    beta.resource("local", 1)
+    back_ms = pair.now_ms
+    pair.run(5000)
+    assert "resource local 1" in beta.heard_since(back_ms)
+    assert sorted(pair.alpha.running) == ["10.0.0.1", "db.service", "web.service"]

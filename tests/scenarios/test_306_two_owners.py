@@ -99,6 +99,21 @@ def test_after_a_partition_that_only_we_noticed_a_heartbeat_gets_its_own_at_once
     assert "ask_resources foreign me" in beta.heard_since(healed_ms)
 
 
+def test_a_heartbeat_that_restarted_with_everything_behind_a_cut_is_asked_as_soon_as_any_other() -> None:
+    pair, beta = both_at_home()
+    pair.cut()
+    pair.until(lambda: len(pair.alpha.running) == 5, 4000)
+    # `heartbeat -r`: it goes on with all that it has taken meanwhile, and says no more than `starting`.
+    beta.restarts()
+    pair.heal()
+    beta.lives(st="active")
+    beta.say(protocol.starting())
+    back_ms = pair.now_ms
+    pair.until(lambda: "starting" in beta.heard_since(back_ms), 3100)
+    beta.resource("all", 1)
+    pair.until(lambda: not {"10.0.0.1", "10.0.0.2"} & pair.alpha.running.keys(), 3100)
+
+
 def test_what_nobody_owns_after_a_quick_restart_of_the_heartbeat_is_taken() -> None:
     pair, beta, _ = survivor_holds_all()
     beta.resource("all", 1)

@@ -413,7 +413,13 @@ class MixedWorld:
         machine = self._machine(ours)
         self._highest[machine.number] = max(self._highest[machine.number], machine.generation)
         machine.generation -= self.draw(1, 5)
+        if not ours:
+            self.at(for_ms, self._forget_what_theirs_said)
         self._power(ours, for_ms)
+
+    def _forget_what_theirs_said(self) -> None:
+        """What the next life says counts, however low its generation."""
+        self.said = Claims(self.theirs.name)
 
     def _stop(self, ours: bool, for_ms: int) -> None:
         if ours:
