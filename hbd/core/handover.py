@@ -140,6 +140,8 @@ class Handover:
         self._yield_ms: int | None = None
         """When to give way to what it holds too, unless it leaves by then."""
         self._contested: Sets = NONE
+        self._remind_ms: int | None = None
+        """When to ask for our own, which it offered while we could not take it; it offers that only once."""
         self._leaving = False
         self._peer_starts = False
         """It asked what we hold, or (legacy) for its groups, as a node does once in its life."""
@@ -201,7 +203,7 @@ class Handover:
         """When `tick` has something to do."""
         times = (
             self._timer_ms, self._role_until_ms, self._failback_ms, self._ask_ms, self._yield_ms,
-            self._orphans_ms, self._repeat_ms, self._request_ms, self._taking_ms,
+            self._orphans_ms, self._repeat_ms, self._request_ms, self._taking_ms, self._remind_ms,
             *self._unable.values(),
         )  # fmt: skip
         return min((time for time in times if time is not None), default=None)
@@ -245,6 +247,7 @@ class Handover:
         self._timer_ms = None
         self._needs_failback = self._parted = True
         self._ask_ms = self._yield_ms = self._orphans_ms = self._repeat_ms = self._request_ms = None
+        self._remind_ms = None
         self._granted = {group.key for group in self._config.groups}
         self._yielding.clear()
         self._owed.clear()
@@ -253,6 +256,7 @@ class Handover:
         """A new life of the peer: nothing that it said holds."""
         self.peer_stable = self.reported = self._peer_starts = False
         self._applied_seq, self._added = 0, (0, NONE)
+        self._remind_ms = None
         self._owed.clear()
         self.theirs = mirror(ALL - self.mine)
         if self.role in (Role.RELEASING, Role.WAITING):
@@ -288,7 +292,7 @@ class Handover:
         self._leaving = True
         self._end_role()
         self._timer_ms = self._failback_ms = self._ask_ms = self._yield_ms = None
-        self._orphans_ms = self._repeat_ms = self._request_ms = None
+        self._orphans_ms = self._repeat_ms = self._request_ms = self._remind_ms = None
 
     def ask_again(self) -> None:
         """We were absent: what the peer said before may be over. It answers `starting` at any time."""
@@ -492,7 +496,7 @@ class Handover:
             case "done", Role.TAKING:
                 text = f"standby: acquire [{word}] resources from {peer}"
                 self._desk.info(Kind.STANDBY, text, node=peer)
-                # It releases what it meant to when it was asked; a later offer, which it refused itself, is not that.
+                # It releases what it meant at first, not what a later offer says that it ignored itself.
                 given = self._scope - self._kept
                 self.theirs -= given
                 self.mine |= mirror(given)
@@ -513,6 +517,9 @@ class Handover:
         if self.phase is not Phase.STABLE or busy:
             text = f"standby message [me] from {peer} ignored.  local resources in flux."
             self._desk.warn(Kind.STANDBY, text, node=peer)
+            if self._config.auto_failback is AutoFailback.ON and _SETS[word] == FOREIGN:
+                # So long it waits for our answer, and takes no other request.
+                self._remind_ms = self._desk.now.ms + ANSWER_MS + FAILBACK_RETRY_MS
             return
         self.peer_stable = False
         self._enter(Role.TAKING, _SETS[word], word, HANDOVER_MS)
@@ -603,6 +610,8 @@ class Handover:
                 self._end_role()
                 self._ask()
         self._mind_orphans()
+        if self._remind_ms is not None and now_ms >= self._remind_ms:
+            self._remind(busy)
         if self._repeat_ms is not None and now_ms >= self._repeat_ms:
             self._repeat_ms = None
             if self.phase is Phase.STABLE and self.role is Role.NONE:
@@ -621,6 +630,17 @@ class Handover:
             self._report()
         if self._failback_ms is not None and now_ms >= self._failback_ms:
             self._fail_back(busy)
+
+    def _remind(self, busy: bool) -> None:
+        """auto_failback on: have our own back, which it meant to give and we could not take then."""
+        self._remind_ms = None
+        quiet = self.role is Role.NONE and self.phase is Phase.STABLE and not self._yielding and not busy
+        if "local" in self.mine:
+            return
+        if quiet and self.peer_stable and "foreign" in self.theirs:
+            self.ask_takeover(Scope.LOCAL)
+        else:
+            self._remind_ms = self._desk.now.ms + FAILBACK_RETRY_MS
 
     def _mind_orphans(self) -> None:
         """3.0.6 only logs `No one owns our local resources!`; one of us has to take them, and it never will.

@@ -208,3 +208,26 @@ def test_a_joiner_does_not_take_a_slow_goodbye_for_a_common_start(info: str) -> 
     beta.say(protocol.shutdone())
     pair.until(lambda: len(pair.alpha.running) == 5, 200)
     assert pair.job_ms(pair.alpha, "start 10.0.0.1", gone_ms) - gone_ms <= 3
+
+
+def test_its_own_groups_that_were_offered_while_it_could_not_take_them_are_asked_for() -> None:
+    # A heartbeat offers them once, waits ten seconds for the answer, and takes no other request meanwhile.
+    pair, beta = both_at_home(AutoFailback.ON)
+    pair.alpha.troubles.slow["web.service"] = 2000
+    beta.resource("all", 1)
+    pair.until(lambda: "stop web.service" in pair.jobs(pair.alpha), 4000)
+    offered_ms = pair.now_ms
+    beta.ask_resources("foreign", "me")
+    pair.run(10_500)
+    beta.resource("all", 1)
+    assert "ask_resources foreign other" not in beta.heard_since(offered_ms)
+    assert pair.alpha.running == {}
+    pair.run(1000)
+    assert beta.heard_since(offered_ms)[-1] == "hb_takeover local"
+    beta.ask_resources("foreign", "me")
+    beta.resource("local", 0, "standby")
+    beta.ask_resources("foreign", "done")
+    pair.run(4000)
+    assert sorted(pair.alpha.running) == ["10.0.0.1", "db.service", "web.service"]
+    pair.run(20_000)
+    assert beta.heard_since(offered_ms).count("hb_takeover local") == 1
