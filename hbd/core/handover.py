@@ -117,6 +117,10 @@ class Handover:
         """auto_failback legacy: groups of ours that the peer was asked for and has not answered."""
         self._request_ms: int | None = None
         self._owed: set[str] = set()
+        self._free_ms: int | None = None
+        """auto_failback legacy: when to tell a node that does not ask which of its groups do not run here."""
+        self._found: set[str] = set()
+        """Groups that ran here when the conversation began."""
         self._yielding: dict[str, Sets] = {}
         """Groups that the peer has taken over and that still stop here."""
         self._lost: set[str] = set()
@@ -204,6 +208,7 @@ class Handover:
         times = (
             self._timer_ms, self._role_until_ms, self._failback_ms, self._ask_ms, self._yield_ms,
             self._orphans_ms, self._repeat_ms, self._request_ms, self._taking_ms, self._remind_ms,
+            self._free_ms,
             *self._unable.values(),
         )  # fmt: skip
         return min((time for time in times if time is not None), default=None)
@@ -215,7 +220,8 @@ class Handover:
 
         `doubtful` are those of it that the peer may have taken over: in legacy they have to be asked for.
         """
-        self._granted = {group.key for group in running if group not in doubtful}
+        self._found = {group.key for group in running}
+        self._granted = self._found - {group.key for group in doubtful}
         for group in running:
             self.mine |= self._set_of(group)
         if settled:
@@ -228,6 +234,7 @@ class Handover:
         """We are active, and the peer lives: ask what it holds."""
         if self._legacy:
             self._request_ours()
+            self._free_ms = self._desk.now.ms + REUNION_MS
             return
         self._ask()
         if self.phase is Phase.INIT:
@@ -247,7 +254,7 @@ class Handover:
         self._timer_ms = None
         self._needs_failback = self._parted = True
         self._ask_ms = self._yield_ms = self._orphans_ms = self._repeat_ms = self._request_ms = None
-        self._remind_ms = None
+        self._remind_ms = self._free_ms = None
         self._granted = {group.key for group in self._config.groups}
         self._yielding.clear()
         self._owed.clear()
@@ -293,6 +300,7 @@ class Handover:
         self._end_role()
         self._timer_ms = self._failback_ms = self._ask_ms = self._yield_ms = None
         self._orphans_ms = self._repeat_ms = self._request_ms = self._remind_ms = None
+        self._free_ms = None
 
     def ask_again(self) -> None:
         """We were absent: what the peer said before may be over. It answers `starting` at any time."""
@@ -604,6 +612,9 @@ class Handover:
             self._give_way()
         if self._request_ms is not None and now_ms >= self._request_ms:
             self._request()
+        if self._free_ms is not None and now_ms >= self._free_ms:
+            self._free_ms = None
+            self._tell_what_is_free()
         if self._taking_ms is not None and now_ms >= self._taking_ms:
             self._taking_ms = None
             if self.role is Role.TAKING and not self._release_seen:
@@ -725,6 +736,18 @@ class Handover:
             case protocol.IP_REQUEST_RESP if message.text(f.OK) == "OK" and group.home == self._me:
                 self._granted.add(group.key)
                 self._requested.pop(group.key, None)
+
+    def _tell_what_is_free(self) -> None:
+        """It may have asked our life before this one, which ended too early to answer; it asks only once.
+
+        One that asks does so when it starts. What it runs already it goes on running when it hears this.
+        """
+        if self._peer_starts:
+            return
+        for group in self._config.groups:
+            ours = group.home == self._me or group.key in self._granted | self._found | self._owed
+            if not ours and group.key not in self._yielding:
+                self._say(protocol.ip_request_resp(group.home, group.name))
 
     def _answer_owed(self, still_held: tuple[GroupSpec, ...]) -> None:
         held = {group.key for group in still_held}

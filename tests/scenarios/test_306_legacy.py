@@ -149,7 +149,7 @@ def legacy_at_home() -> tuple[Pair, Puppet]:
     pair.alpha.start_daemon()
     pair.run(100)
     beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
-    pair.run(1000)
+    pair.run(4000)
     assert pair.jobs(pair.alpha) == START_SHOP
     return pair, beta
 
@@ -255,3 +255,26 @@ def test_in_legacy_what_a_heartbeat_took_in_a_partition_is_asked_for_although_it
     beta.say(protocol.ip_request(FILES_NAME))
     pair.run(3500)
     assert f"ip-request {SHOP_NAME}" in beta.heard_since(healed_ms)
+
+
+def test_in_legacy_a_node_that_came_back_unnoticed_says_what_its_former_life_released() -> None:
+    # The machine booted within deadtime. A heartbeat that had asked for its group waits for the answer.
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(100)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(5000)
+    told = [text for text in beta.heard_since() if text.startswith("ip-request-resp")]
+    assert told == [f"ip-request-resp beta {FILES_NAME}"]
+
+
+def test_in_legacy_one_that_asks_is_answered_once() -> None:
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(1000)
+    beta.say(protocol.ip_request(FILES_NAME))
+    pair.run(5000)
+    told = [text for text in beta.heard_since() if text.startswith("ip-request-resp")]
+    assert told == [f"ip-request-resp beta {FILES_NAME}"]

@@ -29,7 +29,7 @@ UNNOTICED_MS = 8000
 `info=shutdown` first: 3 s each to ask and to wait, and words may be 2 s late each way."""
 
 _NUMBERS = re.compile(rb"\(0\)(hg|seq)=([0-9a-f]+),")
-_CONVERSATION = (b"=resource,", b"=ask_resources,", b"=shutdone,", b"=starting,")
+_CONVERSATION = (b"=resource,", b"=ask_resources,", b"=shutdone,", b"=starting,", b"=ip-request-resp,")
 
 
 class Wire:
@@ -150,6 +150,10 @@ def our_words_are_true(ours: Machine, promised: Claims, payload: bytes) -> str |
     sets = SETS.get(message.text(f.RSC_HOLD) or "none", NONE)
     if kind == protocol.RESOURCE and not held <= sets:
         return f"{ours.name} says that it holds {named(sets)}, and runs something of {named(held)}"
+    if kind == protocol.IP_REQUEST_RESP:
+        groups = [group for group in ours.config.groups if group.name == message.text(f.IPADDR)]
+        if any(_runs(ours, group) for group in groups):
+            return f"{ours.name} says that {message.text(f.IPADDR)} is free and runs something of it"
     if kind == protocol.SHUTDONE and held:
         return f"{ours.name} says shutdone and runs something of {named(held)}"
     if kind == protocol.ASK_RESOURCES and info == "done" and promised.giver == ours.name and held & sets:
@@ -160,9 +164,13 @@ def our_words_are_true(ours: Machine, promised: Claims, payload: bytes) -> str |
 def _truth(ours: Machine) -> Sets:
     held = NONE
     for group in ours.config.groups:
-        if any(r.identity in ours.running or ours.in_flight.get(r.identity) for r in group.resources):
+        if _runs(ours, group):
             held |= LOCAL if group.home == ours.name else FOREIGN
     return held
+
+
+def _runs(ours: Machine, group: GroupSpec) -> bool:
+    return any(r.identity in ours.running or ours.in_flight.get(r.identity) for r in group.resources)
 
 
 # ---------------------------------------------------------------- excuses
