@@ -353,7 +353,8 @@ class Membership:
         report = None if text is None else reports.decode(text)
         if not received.newest_status:
             return []
-        if report is None and self.node_status[peer.name] == "active" and st.lower() in ("init", "up"):
+        begins = report is None and self.node_status[peer.name] == "active" and st.lower() in ("init", "up")
+        if begins and not restarted:
             self._restarted(peer, received)  # Its stored generation was set back, to that of its last life.
             restarted = True
         self._lives(peer, dt_ms or self._config.timing.deadtime_ms, restarted)

@@ -261,8 +261,11 @@ class Pair:
         assert found, f"{node.name} never said {text!r}\n{self.story()}"
         return found[0]
 
+    def times_logged(self, node: Machine, text: str, since_ms: int = 0) -> int:
+        return sum(line.what.startswith(text) for line in self._of(node, since_ms))
+
     def never_logged(self, node: Machine, text: str, since_ms: int = 0) -> bool:
-        return not any(line.what.startswith(text) for line in self._of(node, since_ms))
+        return self.times_logged(node, text, since_ms) == 0
 
     def jobs(self, node: Machine, since_ms: int = 0) -> list[str]:
         """What the node asked its agents for, probes left out: `start web.service`, `drop 10.0.0.1` …"""

@@ -77,7 +77,7 @@ def test_a_restarted_heartbeat_is_told_what_we_hold_and_nothing_moves() -> None:
     beta.joins()
     pair.run(3)
     assert "resource local 1" in beta.heard_since(again_ms)
-    assert pair.logged(pair.alpha, "Heartbeat restart on node beta")
+    assert pair.times_logged(pair.alpha, "Heartbeat restart on node beta") == 1
     beta.resource("none", 0)
     beta.resource("local", 1)
     pair.run(15_000)
