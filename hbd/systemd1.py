@@ -180,6 +180,11 @@ class Systemd:
         bus = await self._reach()
         return await bus.get(NAME, state.path, f"{NAME}.Service", name)
 
+    async def processes(self, name: str) -> list[int]:
+        """The pids in the cgroup of a unit. Raises BusError."""
+        (rows,) = await self._manager("GetUnitProcesses", "s", [name])
+        return sorted(pid for _, pid, _ in rows)
+
     async def loaded_unit(self, name: str) -> UnitState | None:
         """The unit of that real name, if systemd has it in memory. If not, it does not run. Raises BusError.
 

@@ -6,7 +6,9 @@ a job is lost (pid 1 was re-executed, the connection broke, a reply never came) 
 So nothing but systemd's own word makes an outcome, and without it a round follows a round until the caller's
 time limit cancels them.
 
-What counts as running is systemd's ActiveState: `active`, or `reloading` out of it.
+What counts as running is systemd's ActiveState: `active`, or `reloading` out of it. What counts as stopped
+is `inactive` or `failed`, but for one case. Where systemd kills nobody (KillMode=process: every unit that it
+makes of an init script), `failed` may mean that the stop command failed and the service goes on.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ ASK_AGAIN_S = 0.2
 """Pause before a question is asked again that found no answer."""
 PROBE_PATIENCE_S = 5.0
 
+_EXITED = 1
+"""CLD_EXITED, waitid(2)."""
 _HARMLESS = ("reload", "verify-active", "nop")
 """Types of jobs that neither start nor stop a unit that is active."""
 
@@ -48,7 +52,7 @@ _ENDINGS = {
 class Wish:
     """What a unit shall come to, how systemd is asked for it, and how to say that it did not."""
 
-    fulfilled: Callable[[UnitState], bool]
+    fulfilled: Callable[[UnitState], Awaitable[bool]]
     ask: Callable[[str], Awaitable[JobPath]]
     failure: str
 
@@ -80,10 +84,16 @@ class UnitAgent:
 
     async def start(self, resource: UnitResource) -> Outcome:
         """OK once systemd says `active`."""
-        return await self._bring(resource.unit, Wish(is_running, self._systemd.start, "was not started"))
+
+        async def runs(state: UnitState) -> bool:
+            return is_running(state)
+
+        return await self._bring(resource.unit, Wish(runs, self._systemd.start, "was not started"))
 
     async def stop(self, resource: UnitResource, leaving: bool) -> Outcome:
-        """OK once systemd says `inactive` or `failed`, and has no job for it.
+        """OK once systemd says `inactive` or `failed`, has no job for it, and nothing of it goes on.
+
+        A stop command that failed cannot be tried again: for systemd the unit is down. The next try looks.
 
         `leaving`: hbd itself is being stopped. It is ordered after its units, so their stop jobs would wait
         for the end of ours, and ours for them: then systemd is told to leave the order alone.
@@ -93,13 +103,17 @@ class UnitAgent:
         def ask(name: str) -> Awaitable[JobPath]:
             return self._systemd.stop(name, mode)
 
-        return await self._bring(resource.unit, Wish(is_stopped, ask, "was not stopped"))
+        async def has_stopped(state: UnitState) -> bool:
+            return is_stopped(state) and not await self._left_behind(state)
+
+        return await self._bring(resource.unit, Wish(has_stopped, ask, "was not stopped"))
 
     async def probe(self, resource: UnitResource) -> Condition:
-        """UNKNOWN if systemd cannot be reached or asked."""
+        """UNKNOWN if systemd cannot be reached or asked, or what it calls down goes on."""
         try:
             async with asyncio.timeout(PROBE_PATIENCE_S):
-                return condition_of(await self._systemd.unit(resource.unit))
+                state = await self._systemd.unit(resource.unit)
+                return Condition.UNKNOWN if await self._left_behind(state) else condition_of(state)
         except (BusError, TimeoutError):
             return Condition.UNKNOWN
 
@@ -119,12 +133,12 @@ class UnitAgent:
 
     async def _round(self, unit: str, wish: Wish) -> Outcome:
         """Look, ask, follow, look. Raises NoAnswer when the trace is lost: then it has to begin anew."""
-        if wish.fulfilled(await self._systemd.unit(unit)):
+        if await wish.fulfilled(await self._systemd.unit(unit)):
             return OK
         # Asked even if such a job is there already: systemd merges both, and answers the one that is there.
         ended = await self._follow(unit, await wish.ask(unit))
         state = await self._systemd.unit(unit)
-        if wish.fulfilled(state):
+        if await wish.fulfilled(state):
             return OK
         return Outcome(Result.FAILED, await self._explain(unit, wish, ended, state))
 
@@ -138,7 +152,21 @@ class UnitAgent:
                 if state.job != job and not self._systemd.has_ended(job):
                     raise NoAnswer(TRACE_LOST, "the job ended unseen") from None
 
+    async def _left_behind(self, state: UnitState) -> list[int]:
+        """The pids of a service that is down after a stop command that failed."""
+        if state.active != "failed" or not state.name.endswith(".service"):
+            return []
+        commands = await self._systemd.service_property(state, "ExecStop")
+        if not any(pid and (code, status) != (_EXITED, 0) for *_, pid, code, status in commands):
+            return []
+        return await self._systemd.processes(state.name)
+
     async def _explain(self, unit: str, wish: Wish, ended: str, state: UnitState) -> str:
+        left = await self._left_behind(state)
+        if left:
+            pids = ", ".join(map(str, left))
+            why = f"its stop command failed, and it goes on (pid {pids})"
+            return f"{unit} {wish.failure}: {why}; {_remedy(unit)}"
         why = _ENDINGS.get(ended, f"its job ended as '{ended}'")
         facts = [f"{state.active} ({state.sub})"]
         result = await self._systemd.result(state)

@@ -15,6 +15,7 @@ from tests.lab.cluster import (
     ADDRESS,
     ONE,
     TWO,
+    Timings,
     active_units,
     configure,
     holds,
@@ -49,6 +50,8 @@ esac
 STARTS = ["datadisk drbd0 start", "datadisk drbd1 start", "mirror start"]
 STOPS = ["mirror stop", "datadisk drbd1 stop", "datadisk drbd0 stop"]
 
+PATIENT = Timings(500, 3000, 8000, 10_000)
+"""systemd starts hbd, which is ordered after its units, only when a start of theirs under way has ended."""
 INIT_SCRIPT = """\
 #!/bin/sh
 ### BEGIN INIT INFO
@@ -59,6 +62,9 @@ INIT_SCRIPT = """\
 # Default-Stop:
 # Short-Description: Web server on the cluster address
 ### END INIT INFO
+[ $1 = status ] || echo "httpd $1" >>/root/calls
+[ -e "/root/slow httpd $1" ] && sleep 2
+[ -e "/root/fail httpd $1" ] && exit 1
 case $1 in
     start) mkdir -p /run/httpd; exec /usr/sbin/httpd -f /etc/httpd/httpd.conf -k start ;;
     stop) exec /usr/sbin/httpd -f /etc/httpd/httpd.conf -k stop ;;
@@ -240,7 +246,7 @@ def test_scripts_of_a_daemon_that_is_gone_for_good_are_stopped(hbd_layer: Path) 
 def test_an_init_script_alone_is_a_unit_that_systemd_makes(hbd_layer: Path) -> None:
     with Lab(layers=[hbd_layer]) as lab:
         # Given httpd as /etc/init.d/httpd and nothing else.
-        configure(lab, haresources=f"{ONE} {ADDRESS} httpd\n")
+        configure(lab, haresources=f"{ONE} {ADDRESS} httpd\n", timings=PATIENT)
         for node in (lab[ONE], lab[TWO]):
             node.write("/etc/init.d/httpd", INIT_SCRIPT, mode=0o755)
         one, two = lab[ONE], lab[TWO]
@@ -249,17 +255,37 @@ def test_an_init_script_alone_is_a_unit_that_systemd_makes(hbd_layer: Path) -> N
             node.run("rm /usr/lib/systemd/system/httpd.service; systemctl daemon-reload")
         assert shown(one, "httpd.service", "SourcePath") == ("/etc/init.d/httpd",)
         assert "httpd" not in one.run("hbd --check").stdout
-        # When both start: it serves.
+        # When both start, and hbd is killed while the script runs: it serves, and was started once.
+        one.run("touch '/root/slow httpd start'")
         with lab.client.http_probe(CLUSTER_ADDRESS) as http:
             start(lab)
-            settle(lab, owned_by=ONE)
+            wait_until(lambda: calls(one) == ["httpd start"], 20, "httpd is being started", 0.05)
+            kill(one)
+            settle(lab, owned_by=ONE, timeout=30)
             http.wait_for(ONE)
+            assert calls(one) == ["httpd start"]
+            one.run("rm '/root/slow httpd start'")
             assert active_units(one, ["httpd.service"]) == ["httpd.service"]
             assert active_units(two, ["httpd.service"]) == []
             shows = status(one)
             assert shows is not None
             httpd = shows["groups"][0]["resources"][1]
             assert (httpd["kind"], httpd["unit"], httpd["state"]) == ("unit", "httpd.service", "started")
+            # A stop that fails leaves the service running, whatever systemd says of its unit: ten more looks,
+            # then the group is blocked, claimed, and nowhere else.
+            boot_id = one.read("/proc/sys/kernel/random/boot_id")
+            one.run("touch '/root/fail httpd stop'")
+            one.run("hbctl standby")
+            one.wait_for_journal("is blocked: httpd did not stop: httpd.service was not stopped", timeout=40)
+            assert len(said(one, "Retrying failed stop operation [httpd]")) == 10
+            assert calls(one) == ["httpd start", "httpd stop"]
+            assert (calls(two), holds(two), holds(one)) == ([], False, True)
+            assert one.read("/proc/sys/kernel/random/boot_id") == boot_id
+            # Until an administrator has stopped it.
+            one.run("rm '/root/fail httpd stop'; /etc/init.d/httpd stop")
+            settle(lab, timeout=30)
+            one.run("hbctl takeover --wait", check=False)
+            settle(lab, owned_by=ONE)
             # Handed over and back, and after a death.
             one.run("hbctl standby --wait")
             settle(lab, owned_by=TWO)
@@ -267,6 +293,6 @@ def test_an_init_script_alone_is_a_unit_that_systemd_makes(hbd_layer: Path) -> N
             two.run("hbctl standby --wait")
             settle(lab, owned_by=ONE)
             killed_us = one.power_kill()
-            http.wait_for(TWO, since_us=killed_us)
+            http.wait_for(TWO, since_us=killed_us, timeout=30)
         settle(lab, TWO, owned_by=TWO)
         assert owner(two, ADDRESS) == TWO

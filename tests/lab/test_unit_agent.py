@@ -251,6 +251,50 @@ def test_a_failing_unit_says_how_it_failed_and_where_to_look(machine: Machine) -
     run(machine, test)
 
 
+INIT_LIKE = ("Type=forking", "KillMode=process", "GuessMainPID=no", "RemainAfterExit=yes")
+"""What systemd-sysv-generator makes of an init script."""
+
+
+def test_a_service_that_outlives_its_failing_stop_command_is_not_stopped(machine: Machine) -> None:
+    unit = machine.unit("web.service", *INIT_LIKE, "ExecStart=sh -c 'sleep infinity &'", "ExecStop=false")
+
+    async def test(agent: UnitAgent) -> None:
+        assert await agent.start(unit) == OK
+        for _ in range(2):
+            outcome = await agent.stop(unit, leaving=False)
+            assert outcome.result is Result.FAILED
+            assert outcome.reason.startswith(
+                "web.service was not stopped: its stop command failed, and it goes on (pid "
+            )
+            assert machine.ctl("is-active", "web.service", check=False) == "failed"
+            assert await agent.probe(unit) is Condition.UNKNOWN
+        # Once somebody has ended it, it is.
+        await inside(machine, "kill", "--signal=KILL", "web.service")
+        while await agent.probe(unit) is not Condition.STOPPED:  # noqa: ASYNC110 — so in the machine
+            await asyncio.sleep(0.05)
+        assert await agent.stop(unit, leaving=False) == OK
+
+    run(machine, test)
+
+
+def test_a_failing_stop_command_that_leaves_nothing_behind_has_stopped_its_service(machine: Machine) -> None:
+    init_like = machine.unit(
+        "web.service", *INIT_LIKE, "PIDFile=/run/web.pid",
+        "ExecStart=sh -c 'sleep infinity & echo $! >/run/web.pid'",
+        "ExecStop=sh -c 'kill $MAINPID; exit 1'",
+    )  # fmt: skip
+    ordinary = machine.unit("db.service", SLEEP, "ExecStop=false")
+
+    async def test(agent: UnitAgent) -> None:
+        for unit in (init_like, ordinary):
+            assert await agent.start(unit) == OK
+            while await agent.stop(unit, leaving=False) != OK:  # noqa: ASYNC110 — it takes a moment to die
+                await asyncio.sleep(0.05)
+            assert await agent.probe(unit) is Condition.STOPPED
+
+    run(machine, test)
+
+
 def test_each_way_not_to_start_has_its_sentence(machine: Machine) -> None:
     machine.unit("bad.service", "Type=oneshot", "ExecStart=false")
     needs = machine.unit("needs.service", SLEEP, unit="Requires=bad.service\nAfter=bad.service")
