@@ -101,7 +101,7 @@ class Cluster:
         self._connectivity = Connectivity(config, self._desk, self._membership.say)
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
-        self._said: tuple[object, ...] | None = None
+        self._said: Report | None = None
         self._claimed_before: tuple[str, bool] | None = None
         self._stored: tuple[HeldGroup, ...] = ()
         self._open: dict[MediumSpec, bool] = {}
@@ -674,7 +674,7 @@ class Cluster:
             self._say_goodbye(self._membership.peer)
         report = self._report()
         now_ms = self._desk.now.ms
-        if now_ms < self._next_status_ms and report.content == self._said and not self._membership.answer_due:
+        if now_ms < self._next_status_ms and report.says_the_same_as(self._said) and not self._membership.answer_due:
             return
         self._send_report(report)
 
@@ -686,7 +686,7 @@ class Cluster:
         # Before the heartbeat: a machine that is frozen between the two has told the peer the less.
         self._lease.keep(self._custody.may_answer)
         self._membership.say_status(reports.encode(report), timing.deadtime_ms)
-        self._said = report.content
+        self._said = report
         if report.groups is not None:
             channel = self._membership.channel
             self._custody.reported((channel.generation, channel.seq), self._membership.peer)

@@ -369,14 +369,14 @@ class Membership:
         return self._report(peer, report, received)
 
     def _report(self, peer: Peer, report: reports.Report, received: Received) -> list[Fact]:
-        before = None if peer.report is None else peer.report.content
-        known = peer.report is not None and peer.report.groups is not None
-        if peer.report is not None and peer.report.incarnation != report.incarnation:
+        before = peer.report
+        known = before is not None and before.groups is not None
+        if before is not None and before.incarnation != report.incarnation:
             self._restarted(peer, received)  # Its stored generation was set back to that of its last life.
             known = False
         if not peer.apply(report, received.generation, received.seq):
             return []
-        self.last_was_routine = report.content == before
+        self.last_was_routine = report.says_the_same_as(before)
         if not self.last_was_routine:
             self.answer_due = True
         generation, seq = report.echo

@@ -116,19 +116,23 @@ class Report:
         return NOTHING if self.groups is None else self.groups.get(group, NOTHING)
 
     @property
-    def content(self) -> tuple[object, ...]:
-        """All but the echo: a peer answers at once when this changed."""
-        groups = None if self.groups is None else tuple(sorted(self.groups.items(), key=_by_name))
+    def _cut(self) -> int | None:
         # What answers changes with every lost ping; the next heartbeat is soon enough for that.
-        cut = None if self.reach is None else self.reach.cut
+        return None if self.reach is None else self.reach.cut
+
+    def says_the_same_as(self, other: Report | None) -> bool:
+        """All but the echo is equal: a peer answers at once when it is not."""
         return (
-            self.incarnation, self.digest, self.active, self.settled, self.leaving, self.shedding, groups,
-            cut,
-        )  # fmt: skip
-
-
-def _by_name(item: tuple[str, Entry]) -> str:
-    return item[0]
+            other is not None
+            and self.groups == other.groups
+            and self.settled is other.settled
+            and self.active is other.active
+            and self.leaving is other.leaving
+            and self.shedding is other.shedding
+            and self.digest == other.digest
+            and self._cut == other._cut
+            and self.incarnation == other.incarnation
+        )
 
 
 def encode(report: Report) -> str:

@@ -30,6 +30,8 @@ ADDRESS_GRACE_MS = 60
 def addresses_on_both(machines: Machines) -> list[str]:
     """Service addresses that two machines have at this moment."""
     first, second = machines
+    if not (first.running and second.running):
+        return []
     return [
         identity
         for identity in first.running.keys() & second.running.keys()
@@ -40,7 +42,7 @@ def addresses_on_both(machines: Machines) -> list[str]:
 def truth_is_claimed(machine: Machine) -> str | None:
     """What runs here under this daemon is claimed by it."""
     core = machine.core
-    if core is None or machine.frozen:
+    if core is None or machine.frozen or not machine.running:
         return None
     custody = core._custody
     if custody.probing:

@@ -204,6 +204,8 @@ class World:
 
     def _spring(self, machine: Machine, effects: list[Effect]) -> None:
         """Faults that wait for a moment: the next start or stop of their machine."""
+        if not self._ambush:
+            return
         jobs = [effect.action for effect in effects if isinstance(effect, StartJob)]
         for trap in list(self._ambush):
             prey, kind, fault, for_ms = trap

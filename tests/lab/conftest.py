@@ -14,6 +14,7 @@ from tests.lab.mixed import Mixed, both_assignments
 _JOURNAL_LINES = 80
 
 _LONGEST = (
+    "test_306_migration.py",
     "test_306_handover.py",
     "test_306_beginnings.py",
     "test_guide_timings.py",
@@ -21,6 +22,7 @@ _LONGEST = (
     "test_306_partition.py",
     "test_demo.py",
     "test_common_start.py",
+    "test_guide_walk.py",
     "test_scripts.py",
     "test_links.py",
     "test_handover.py",

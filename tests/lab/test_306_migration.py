@@ -35,8 +35,6 @@ RESOLUTION_MS = 2 * 20
 """A gap begins and ends with a question of the client, and these are 20 ms apart."""
 DAEMONS = ("heartbeat", "hbd")
 
-pytestmark = pytest.mark.alone
-
 
 @dataclass(frozen=True, slots=True)
 class Block:

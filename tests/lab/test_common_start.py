@@ -30,8 +30,6 @@ from tests.lab.cluster import (
 from tests.lab.host import CLEAN_ENV
 from tests.lab.journal import now_us
 
-pytestmark = pytest.mark.alone
-
 SERVED_WITHIN_US = 2_000_000
 _RELAY = Path(__file__).with_name("relay.py")
 

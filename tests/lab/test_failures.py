@@ -39,8 +39,6 @@ from tests.lab.host import wait_until
 from tests.lab.journal import Entry, now_us
 from tests.lab.node import Node
 
-pytestmark = pytest.mark.alone
-
 KILLS = 5
 DOUBLE_ANSWERS_US = 100_000
 
@@ -131,6 +129,7 @@ def test_a_group_that_does_not_start_is_stopped_again_and_started_on_the_other_n
         assert said(one, "smb")
 
 
+@pytest.mark.alone
 def test_kill_9_of_hbd_is_a_restart_to_the_peer_and_nothing_to_the_client(
     pair: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +174,7 @@ def test_kill_9_of_hbd_is_a_restart_to_the_peer_and_nothing_to_the_client(
     assert {each.holders for each in arp.rounds()} == {(ONE,)}
 
 
+@pytest.mark.alone
 def test_hbd_kept_down_for_longer_than_deadtime_returns_to_a_peer_that_has_taken_over(
     pair: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,6 +250,7 @@ def check_release(pair: Lab, since_us: int) -> None:
     assert shown(one, "hbd.service", "ActiveState") == ("failed",)
 
 
+@pytest.mark.alone
 def test_a_daemon_that_systemd_gives_up_has_its_resources_released_addresses_first(pair: Lab) -> None:
     one, two = pair[ONE], pair[TWO]
     began_us = now_us()
