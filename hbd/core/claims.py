@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from hbd.config.model import AutoFailback
-from hbd.core.report import Entry, Posture, Report
+from hbd.core.report import NOTHING, Entry, Posture, Report
 
 
 class PeerKind(Enum):
@@ -95,7 +95,7 @@ class Peer:
 
     def entry(self, group: str) -> Entry:
         """What its last report says of this group."""
-        return Entry() if self.report is None else self.report.entry(group)
+        return NOTHING if self.report is None else self.report.entry(group)
 
 
 def echoed(peer: Peer, generation: int, seq: int) -> bool:

@@ -315,6 +315,13 @@ class Cluster:
 
     def _take(self, event: Event) -> None:
         match event:
+            case DatagramReceived(medium, payload):
+                self._reach()
+                for fact in self._membership.datagram(medium, payload):
+                    self._take_fact(fact)
+            case Tick(load):
+                self._membership.channel.load = load
+                self._reopen()
             case Started(held, late, silent_ms, stall):
                 self._stall = stall
                 self._begin(held, late)
@@ -333,13 +340,6 @@ class Cluster:
                 self._desk.log(Level.INFO, Kind.LINK_OPENED, _opened(medium), link=medium.link)
             case LinkFailed(medium, reason):
                 self._link_failed(medium, reason)
-            case DatagramReceived(medium, payload):
-                self._reach()
-                for fact in self._membership.datagram(medium, payload):
-                    self._take_fact(fact)
-            case Tick(load):
-                self._membership.channel.load = load
-                self._reopen()
             case JobDone(job, outcome):
                 self._custody.job_done(job, outcome)
             case ResourceSeen():
@@ -673,10 +673,9 @@ class Cluster:
         if self._leaving:
             self._say_goodbye(self._membership.peer)
         report = self._report()
-        now_ms = self._desk.now.ms
-        if now_ms < self._next_status_ms and report.says_the_same_as(self._said) and not self._membership.answer_due:
-            return
-        self._send_report(report)
+        due = self._desk.now.ms >= self._next_status_ms or self._membership.answer_due
+        if due or not report.says_the_same_as(self._said):
+            self._send_report(report)
 
     def _say_status(self) -> None:
         self._send_report(self._report())

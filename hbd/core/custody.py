@@ -64,8 +64,10 @@ class Custody:
     @property
     def muted(self) -> bool:
         """Some group waits, without its addresses, for what the peer says."""
-        serving = (Phase.STARTING, Phase.STARTED)
-        return any(group.muted and group.phase in serving for group in self.groups.values())
+        for group in self.groups.values():
+            if group.muted and group.phase in (Phase.STARTING, Phase.STARTED):
+                return True
+        return False
 
     @property
     def shedding(self) -> bool:
@@ -75,8 +77,10 @@ class Custody:
     @property
     def in_motion(self) -> bool:
         """Some group is between two states; an inbound takeover that only waits is not."""
-        moving = any(group.busy or group.provisional for group in self.groups.values())
-        return moving or self.transitions.in_motion
+        for group in self.groups.values():
+            if group.provisional or group.busy:
+                return True
+        return self.transitions.in_motion
 
     @property
     def serving(self) -> bool:
@@ -106,8 +110,11 @@ class Custody:
     @property
     def holding(self) -> Holding:
         """What runs here, in our own terms (3.0.6's rsc_hold); everything in motion counts as held."""
-        local = any(g.may_run and g.spec.home == self._me for g in self.groups.values())
-        foreign = any(g.may_run and g.spec.home != self._me for g in self.groups.values())
+        local = foreign = False
+        for group in self.groups.values():
+            if group.may_run:
+                home = group.spec.home == self._me
+                local, foreign = local or home, foreign or not home
         if local and foreign:
             return Holding.ALL
         return Holding.LOCAL if local else Holding.FOREIGN if foreign else Holding.NONE

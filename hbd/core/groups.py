@@ -217,7 +217,7 @@ class Group:
     @property
     def busy(self) -> bool:
         """In motion: a job runs, or the next one is due."""
-        return self.phase in (Phase.CLAIMED, Phase.STARTING, Phase.STOPPING) or self.dropping is not None
+        return self.dropping is not None or self.phase in (Phase.CLAIMED, Phase.STARTING, Phase.STOPPING)
 
     @property
     def posture(self) -> Posture:
@@ -379,7 +379,8 @@ class Group:
         """The next job towards the phase's end. `clear`: nobody else may hold the group."""
         if self._job is not None or self.dropping is not None:
             return [], []
-        self._retired = [member for member in self._retired if member.state is not MemberState.STOPPED]
+        if self._retired:
+            self._retired = [member for member in self._retired if member.state is not MemberState.STOPPED]
         if self._retired and self.phase in (Phase.STARTING, Phase.STARTED, Phase.STOPPING):
             return self._stop_job(self._retired[-1], now_ms), []
         if self.phase is Phase.STARTING and not self.provisional and not self.muted:

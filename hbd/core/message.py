@@ -112,9 +112,8 @@ class Message:
     _values: dict[str, bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        values: dict[str, bytes] = {}
-        for _, name, value in self.fields:
-            values.setdefault(name, value)
+        # From the last to the first, so that the first of a name is the one that stays.
+        values = {name: value for _, name, value in reversed(self.fields)}
         object.__setattr__(self, "_values", values)
 
     @classmethod

@@ -274,16 +274,17 @@ def _authenticate(token: bytes, covered: bytes, keys: Keys) -> int:
 def _netstring_fields(raw: bytes, at: int, end: int) -> list[Field]:
     """The fields between two positions, which they must fill exactly."""
     fields: list[Field] = []
+    length_at = _LENGTH.match
     while at < end:
-        length = _LENGTH.match(raw, at, end)
+        length = length_at(raw, at, end)
         if length is None:
             raise BadDatagram(Reason.BAD_FIELD, f"no LEN:(KIND)NAME= at byte {at}")
-        begin = length.end() - 1
-        stop = begin + int(length[1])
+        size, begin = int(length[1]), length.end() - 1
+        stop = begin + size
         if stop >= end or raw[stop] != _COMMA:
             raise BadDatagram(Reason.BAD_FIELD, f"the length at byte {at} is wrong")
         text = raw[begin:stop]
-        field = _kept_netstring_field(text) if len(text) <= _WORTH_KEEPING else _netstring_field(text)
+        field = _kept_netstring_field(text) if size <= _WORTH_KEEPING else _netstring_field(text)
         if field is None:
             raise BadDatagram(Reason.BAD_FIELD, f"no LEN:(KIND)NAME= at byte {at}")
         fields.append(field)

@@ -10,6 +10,7 @@ from hbd.config.model import AddressResource, GroupSpec, ResourceSpec
 from hbd.core.effects import (
     Announce,
     Effect,
+    Log,
     Permit,
     ProbeResource,
     StartJob,
@@ -74,6 +75,8 @@ def effects_are_in_order(machine: Machine, effects: list[Effect]) -> str | None:
     jobs = False
     for effect in effects:
         match effect:
+            case Log():
+                pass
             case StartJob(_, Announce() | ProbeResource(), _):
                 pass
             case StartJob(_, action, _):

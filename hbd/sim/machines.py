@@ -279,6 +279,8 @@ class Machine:
         match effect:
             case Transmit(payload):
                 self.world.transmit(self, payload)
+            case Log() | Permit() | CloseLink() | Forward():
+                pass
             case StartJob(job, action, limit_ms):
                 ticket = (self._life, job)
                 self._jobs.add(ticket)
@@ -324,8 +326,6 @@ class Machine:
                 self._later(1, lambda: self._client_stopped(client, bool(ran)))
             case StoreStall(stall):
                 self.stall = stall
-            case Log() | Permit() | CloseLink() | Forward():
-                pass
             case ArmLease() | DisarmLease() | KeepLease() | EndLease():
                 pass
 

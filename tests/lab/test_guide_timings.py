@@ -25,8 +25,8 @@ from tests.lab.journal import now_us
 
 # Longer than deadtime, so that a start-up which went by deadtime would be seen.
 ETH1_LATE_S = GUIDE.deadtime_ms / 1000 + 3
-# Longer than warntime, and shorter than the watchdog's (deadtime - keepalive) / 2 less the keepalive that may
-# have gone by since it was fed: after a longer one systemd restarts hbd before it can speak.
+# Longer than warntime, and much shorter than what the watchdog allows: after a longer one systemd restarts
+# hbd before it can speak.
 PAUSE_S = 11
 
 
