@@ -162,7 +162,7 @@ class Watchdog:
             return False  # A FIFO that nobody empties.
         except OSError as error:
             os.close(fd)
-            self._fd = None
+            self._fd, self._inherited = None, self._device  # As far as we know it runs.
             self._lost(f"watchdog device {self._device} takes no food: {error.strerror or error}")
             self._run_for(None)
             return False

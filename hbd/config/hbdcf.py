@@ -37,9 +37,13 @@ class HbdCf:
     ipfail_said: Word | None = None
     """Where that stands."""
 
-    def critical_keys(self, groups: tuple[GroupSpec, ...], found: Findings) -> tuple[str, ...]:
+    def critical_keys(
+        self, groups: tuple[GroupSpec, ...], watchdog: str | None, found: Findings
+    ) -> tuple[str, ...]:
         """The keys of the critical groups; a name that is no group's is an error."""
         keys: list[str] = []
+        if self.critical and watchdog is None:
+            found.warning(self.critical[0], "critical has no effect without a watchdog line in ha.cf")
         for word in self.critical:
             group = next((one for one in groups if word.text in (one.name, one.key)), None)
             if group is None:

@@ -42,7 +42,7 @@ def load(
     groups = _read_haresources(config_dir / "haresources", ha_cf, asked, found)
     keys = _read_authkeys(config_dir / "authkeys", found)
     # Without the groups every name in hbd.cf would look wrong.
-    critical = hbd_cf.critical_keys(groups, found) if groups else ()
+    critical = hbd_cf.critical_keys(groups, ha_cf.watchdog, found) if ha_cf and groups else ()
     if ha_cf is not None and groups and len(ha_cf.nodes) > MOST_NODES_WITH_GROUPS:
         found.error(
             ha_cf.nodes[MOST_NODES_WITH_GROUPS],

@@ -65,6 +65,7 @@ from hbd.core.events import (
     Tick,
 )
 from hbd.core.fencing import unfenced
+from hbd.core.groups import Group
 from hbd.core.handover import Handover
 from hbd.core.health import Health, doomed
 from hbd.core.lease import Lease
@@ -697,20 +698,29 @@ class Cluster:
 
     def _pulse(self, on_time: bool) -> None:
         """What a healthy node does at each Tick: retry, feed the watchdogs."""
-        custody, peer = self._custody, self._membership.peer
+        custody = self._custody
         custody.drop_muted()
         if not on_time:
             self._counters["late_ticks"] += 1
         needed = self._membership.status == "active" or bool(custody.held)
-        groups, critical = custody.groups.values(), self._config.critical if self._fresh(peer) else ()
-        stuck = self._vital.blocked(groups)
+        groups, why = self._doomed()
         pulse = self._health.pulse(
-            groups, on_time=on_time, needed=needed,
-            doomed=stuck or doomed(groups, critical, peer, custody.digest),
-            why="a failfast client has failed" if stuck else "critical, and the other node can serve it",
-        )  # fmt: skip
+            custody.groups.values(), on_time=on_time, needed=needed, doomed=groups, why=why
+        )
         if pulse is not None:
             self._desk.emit_job(pulse)
+
+    def _doomed(self) -> tuple[list[Group], str]:
+        """The blocked groups for whose sake the watchdog device is to reset this machine, and why."""
+        custody, peer = self._custody, self._membership.peer
+        if self._config.watchdog is None:
+            return [], ""
+        stuck = self._vital.blocked(custody.groups.values())
+        if stuck:
+            return stuck, "a failfast client has failed"
+        critical = self._config.critical if self._fresh(peer) else ()
+        able = doomed(custody.groups.values(), critical, peer, custody.digest)
+        return able, "critical, and the other node can serve it"
 
     def _permit(self) -> None:
         """Announcements are allowed for as long as we may go unheard, renewed while all is well (rule 14)."""

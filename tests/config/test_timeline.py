@@ -100,6 +100,11 @@ def test_a_device_that_comes_too_late_is_a_warning_at_its_line(machine: Machine)
 def test_critical_groups_are_named_by_their_first_resource(machine: Machine) -> None:
     machine.write("hbd.cf", "critical 192.168.85.3\n")
     assert machine.load().critical == ("192.168.85.3",)
+    assert machine.check() == [
+        "hbd.cf:1:10: warning: critical has no effect without a watchdog line in ha.cf"
+    ]
+    machine.configure(HA_CF + "watchdog /dev/watchdog\n")
+    assert machine.check() == []
     machine.write("hbd.cf", "critical 192.168.85.4\n")
     assert machine.check() == [
         "hbd.cf:1:10: error: no group of haresources begins with '192.168.85.4'; did you mean '192.168.85.3'?"

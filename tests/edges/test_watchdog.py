@@ -185,6 +185,19 @@ def test_a_device_that_takes_no_food_holds_nothing_up(desk: Desk) -> None:
     assert desk.armed == [7, None]
 
 
+def test_a_device_that_took_no_food_is_stopped_all_the_same(desk: Desk) -> None:
+    reader = os.open(desk.fifo, os.O_RDONLY | os.O_NONBLOCK)
+    dog = desk.watchdog()
+    dog.feed(Device.FED)
+    os.close(reader)
+    dog.feed(Device.FED)
+    reader = os.open(desk.fifo, os.O_RDONLY | os.O_NONBLOCK)
+    dog.release()
+    assert os.read(reader, 10) == MAGIC_CLOSE
+    assert not desk.note.exists()
+    os.close(reader)
+
+
 def test_another_timeout_is_told_to_whoever_has_to_be_earlier(
     desk: Desk, recorded: Callable[[], bytes]
 ) -> None:

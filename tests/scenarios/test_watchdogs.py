@@ -69,14 +69,14 @@ def test_a_cut_of_every_link_starves_nobody() -> None:
 
 
 def test_a_blocked_group_starves_nothing_unless_it_is_critical() -> None:
-    pair = pair_with()
+    pair = pair_with(watchdog="/dev/watchdog")
     block(pair)
     assert pair.alpha.device is Device.FED
     assert is_fed(pair, pair.alpha)
 
 
 def test_a_critical_group_that_is_blocked_starves_the_device_and_not_systemd() -> None:
-    pair = pair_with(critical=(SHOP_KEY,))
+    pair = pair_with(critical=(SHOP_KEY,), watchdog="/dev/watchdog")
     blocked_ms = block(pair)
     assert pair.alpha.device is Device.STARVED
     assert is_fed(pair, pair.alpha)
@@ -90,7 +90,7 @@ def test_a_critical_group_that_is_blocked_starves_the_device_and_not_systemd() -
 
 
 def test_it_starves_only_while_an_able_peer_lives() -> None:
-    pair = pair_with(critical=(SHOP_KEY,))
+    pair = pair_with(critical=(SHOP_KEY,), watchdog="/dev/watchdog")
     block(pair)
     pair.beta.power_off()
     pair.run(3 * KEEPALIVE_MS)
@@ -103,7 +103,7 @@ def test_a_peer_that_could_not_start_the_group_does_not_count() -> None:
     pair = Pair()
     pair.beta.troubles.start_fails.add("web.service")
     pair.started()
-    pair.alpha.config = replace(pair.alpha.config, critical=(SHOP_KEY,))
+    pair.alpha.config = replace(pair.alpha.config, critical=(SHOP_KEY,), watchdog="/dev/watchdog")
     pair.ask(pair.alpha, Reload(pair.alpha.config))
     pair.run(500)
     pair.standby(pair.alpha)
@@ -117,7 +117,7 @@ def test_a_peer_that_could_not_start_the_group_does_not_count() -> None:
 
 
 def test_once_it_is_seen_stopped_the_device_is_fed_again() -> None:
-    pair = pair_with(critical=(SHOP_KEY,))
+    pair = pair_with(critical=(SHOP_KEY,), watchdog="/dev/watchdog")
     block(pair)
     pair.alpha.troubles.stop_fails.clear()
     pair.alpha.take_away(pair.groups[0].resources[1])
@@ -171,7 +171,7 @@ def test_if_a_resource_does_not_stop_the_device_resets_it_or_else_it_is_rebooted
     assert pair.alpha.reboot is Reboot.AT_ONCE
     blocked_ms = pair.logged(pair.alpha, "group 10.0.0.1 is blocked: web did not stop", failed_ms)
     assert waits_ms <= pair.now_ms - blocked_ms <= waits_ms + 2 * KEEPALIVE_MS
-    assert watchdog is None or pair.alpha.device is Device.STARVED
+    assert (pair.alpha.device is Device.STARVED) == (watchdog is not None)
     # The other node is not told a goodbye that would be a lie.
     assert "shutdone" not in pair.said("alpha", failed_ms)
 
