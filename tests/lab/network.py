@@ -108,6 +108,13 @@ class Network:
             self._raise(host, LAN, seat)
         call("ip", "netns", "exec", self.namespace("router"), "sysctl", "-qw", "net.ipv4.ip_forward=1")
 
+    def join_router(self) -> None:
+        """Wire the router to the private link too, where it has .254 and .253."""
+        seat = Seat(_HELPERS["router"])
+        self._wire("router", PRIVATE_LINK, seat)
+        self._raise("router", PRIVATE_LINK, seat)
+        self._ip("router", f"addr add 10.0.0.253/24 dev {PRIVATE_LINK}")
+
     def down(self) -> None:
         """Remove every namespace of this lab, and all wires with them."""
         for namespace in self.namespaces():
