@@ -399,7 +399,8 @@ class Handover:
             self.theirs = self.theirs if early and sets < self.theirs else sets
         else:
             self.theirs = sets if not sets else self.theirs | sets
-        if stable == "1" and mirror(self._scope) <= sets and (first or self.role is Role.WAITING):
+        taken = stable == "1" and mirror(self._scope) <= sets
+        if taken and (first or self.role is Role.WAITING):
             self._note_taken()
         self._received()
         if stable == "0":
@@ -438,6 +439,7 @@ class Handover:
             self.was_taken = True
             if self.role is Role.WAITING:
                 self._end_role()
+                self._report()
 
     def _received(self) -> None:
         if self.phase in (Phase.STARTING, Phase.BOTH_STARTING):
