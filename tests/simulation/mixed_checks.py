@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ADDRESS_GRACE_MS = 60
 """Waking or hearing the other until the address is off: probing, one job."""
 KEYS = Keys(1, (Key(1, "crc", b""),))
-UNNOTICED_MS = 8000
+UNNOTICED_MS = 10_000
 """A 3.0.6 node that did not see the partition does not restart: ours has to give way, but it waits for
 `info=shutdown` first: 3 s each to ask and to wait, and words may be 2 s late each way."""
 
