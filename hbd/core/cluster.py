@@ -25,7 +25,9 @@ from hbd.core.desk import Desk
 from hbd.core.effects import (
     Answer,
     CloseLink,
+    Device,
     Effect,
+    FeedWatchdog,
     Kind,
     Level,
     OpenLink,
@@ -117,6 +119,8 @@ class Cluster:
         self._settled_peers: set[str] = set()
         self._taking_over = ""
         self._counters = {"stalls": 0, "late_ticks": 0}
+        self._was_late = False
+        """No Tick was on time since the last gap."""
         self._stall = Stall()
         """The longest of this boot."""
 
@@ -235,6 +239,11 @@ class Cluster:
         if gap_ms <= 2 * timing.keepalive_ms:
             return True
         self._counters["stalls"] += 1
+        if not self._was_late:
+            # systemd may have stood still as well, and would kill us for a silence that is over. Said once:
+            # a node that is late again and again is sick. The device has to wait for a Tick on time.
+            self._desk.emit_job(FeedWatchdog(Device.STARVED))
+            self._was_late = True
         if gap_ms > self._stall.ms:
             self._stall = Stall(gap_ms, self._desk.now.wall_s)
             self._desk.emit_job(StoreStall(self._stall))
@@ -700,6 +709,7 @@ class Cluster:
         """What a healthy node does at each Tick: retry, feed the watchdogs."""
         custody = self._custody
         custody.drop_muted()
+        self._was_late = self._was_late and not on_time
         if not on_time:
             self._counters["late_ticks"] += 1
         needed = self._membership.status == "active" or bool(custody.held)

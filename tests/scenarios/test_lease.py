@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 
 from hbd.config.model import Timing
-from hbd.core.effects import ArmLease, DisarmLease, EndLease, KeepLease, LeaseEffect, Transmit
+from hbd.core.effects import (
+    ArmLease,
+    Device,
+    DisarmLease,
+    EndLease,
+    FeedWatchdog,
+    KeepLease,
+    LeaseEffect,
+    Transmit,
+)
 from hbd.core.events import Instant, LeaseArmed, LeaseRefused, Reload, Stop, Tick
 from hbd.sim.machines import Machine
 from tests.scenarios.pair import SHOP_KEY, TIMING, Pair, all_on, at_home
@@ -195,3 +204,18 @@ def test_the_longest_stall_outlasts_the_daemon() -> None:
     pair.run(500)
     shown = dict(pair.view(pair.alpha).statistics)
     assert (shown["longest_stall_ms"], shown["longest_stall_at"]) == (stall, pair.alpha.stall.wall_s)
+
+
+def test_on_waking_systemd_is_told_at_once_and_the_device_only_by_a_tick_on_time() -> None:
+    pair = Pair().started()
+    core = pair.alpha.core
+    assert core is not None
+    assert core.deadline_ms is not None
+    woken_ms = core.deadline_ms + 1500
+    fed = [effect for effect in core.step(Instant(woken_ms, 0), Tick()) if isinstance(effect, FeedWatchdog)]
+    assert fed == [FeedWatchdog(Device.STARVED)]
+    # Late again: a node that is always late is itself the sick one.
+    woken_ms += 1500
+    assert FeedWatchdog not in [type(effect) for effect in core.step(Instant(woken_ms, 0), Tick())]
+    fed = [e for e in core.step(Instant(woken_ms + 100, 0), Tick()) if isinstance(e, FeedWatchdog)]
+    assert [pulse.device for pulse in fed] == [Device.FED]
