@@ -18,7 +18,7 @@ from hbd.core import message as f
 from hbd.core import protocol
 from hbd.core.desk import Desk
 from hbd.core.effects import Kind
-from hbd.core.message import Message
+from hbd.core.message import BadField, Message
 from hbd.core.pings import PingNodes, recent_ms
 
 LAG_MS = 1000
@@ -82,7 +82,7 @@ class ClassicIpfail:
             case protocol.CLIENT_STATUS if message.text(f.ST) == "join":
                 self._send(peer)
             case protocol.NUM_PING_NODES:
-                self._theirs = message.decimal(f.NUM_PING)
+                self._theirs = _count(message)
                 self._compare(peer)
             case protocol.YOU_ARE_DEAD if self._pings.alive == self._sent and not self._pings.undecided:
                 self._note("Giving up because we were told that we have less ping nodes.")
@@ -148,3 +148,11 @@ class ClassicIpfail:
 
     def _note(self, text: str) -> None:
         self._desk.info(Kind.IPFAIL, text)
+
+
+def _count(message: Message) -> int | None:
+    """What cannot be read is not known."""
+    try:
+        return message.decimal(f.NUM_PING)
+    except BadField:
+        return None
