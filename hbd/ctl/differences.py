@@ -3,8 +3,7 @@
 Pure: from the words of ha.cf, haresources and authkeys, and what was observed on
 the machine, to remarks. Whether hbd could start with the files at all is not
 judged here but by the parsers; `migrate` puts both together. Facts: ha.cf,
-haresources and authkeys as heartbeat 3.0.6 reads them, and the directives that
-`config.hacf` marks as not yet in effect.
+haresources and authkeys as heartbeat 3.0.6 reads them.
 """
 
 from __future__ import annotations

@@ -19,8 +19,6 @@ class Place(Enum):
     HERE = ""
     LATER = "later"
     ANY = "any"
-    DEVICE = "device"
-    """Only where there is such a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def missing(said: Sequence[str], table: Sequence[Row]) -> list[str]:
     found: list[str] = []
     reached = 0
     for row in table:
-        if row.hbd is None or row.place is Place.DEVICE:
+        if row.hbd is None:
             continue
         begin = 0 if row.place is Place.ANY else reached
         at = next((n for n in range(begin, len(said)) if re.fullmatch(row.pattern, said[n])), None)

@@ -34,9 +34,11 @@ from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.nullmodem import NullModem
 from tests.lab.test_scripts import GROUP, SCRIPT, calls
+from tests.lab.test_watchdog import Recorder
 
 TTY = "/dev/ttyS0"
-MEDIA = ("baud 19200", f"serial {TTY}", "bcast eth1")
+WATCHDOG = "/dev/watchdog"
+MEDIA = (f"watchdog {WATCHDOG}", "hopfudge 1", "baud 19200", f"serial {TTY}", "udpport 694", "bcast eth1")
 LONG_S = 2.2 * QUICK.deadtime_ms / 1000
 PEERS = ((ONE, TWO), (TWO, ONE))
 SOON_S = 10
@@ -59,11 +61,17 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(hbd_layer: Path) -> Iterator[Pair]:
+def pair(hbd_layer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Booted and configured, with the group of the guide's log; hbd not started."""
-    with NullModem() as cable, Lab(layers=[hbd_layer]) as lab:
+    fifos = tmp_path_factory.mktemp("watchdogs")
+    with (
+        NullModem() as cable,
+        Recorder(fifos / ONE),
+        Recorder(fifos / TWO),
+        Lab(layers=[hbd_layer]) as lab,
+    ):
         for name, device in zip((ONE, TWO), cable.devices, strict=True):
-            lab[name].devices[TTY] = device
+            lab[name].devices |= {TTY: device, WATCHDOG: str(fifos / name)}
             for script in ("datadisk", "mirror"):
                 lab[name].write(f"/etc/ha.d/resource.d/{script}", SCRIPT, mode=0o755)
         configure(lab, media=MEDIA, haresources=GROUP)
