@@ -183,7 +183,7 @@ def _together(deeds: Sequence[Callable[[], None]], names: Sequence[str] = ()) ->
     def play(number: int) -> None:
         try:
             deeds[number]()
-        except (AssertionError, LabError) as error:
+        except Exception as error:
             if names:
                 error.add_note(names[number])
             errors.append(error)
