@@ -21,6 +21,7 @@ from hbd.core.effects import ArmLease, DisarmLease, EndLease, KeepLease, LeaseEf
 from hbd.core.events import Event, LeaseArmed, LeaseRefused
 from hbd.lease import KernelLease, nft
 from hbd.netlink import Netlink
+from hbd.orphan import end_lease
 from tests.edges.namespaces import Namespace, cable, pair, until
 
 SERVICE, SERVICE6 = "192.0.2.3", "2001:db8::3"
@@ -278,5 +279,18 @@ def test_a_renewal_takes_less_than_a_millisecond() -> None:
                 return time.perf_counter() - begun_s
 
             assert min(itertools.starmap(took_s, [(machine.keep,)] * 50)) < 0.001
+
+    asyncio.run(body())
+
+
+def test_when_hbd_is_gone_for_good_its_rules_go_after_what_it_held() -> None:
+    async def body() -> None:
+        async with at_work() as machine:
+            await machine.arm(LONG_MS)
+            machine.do(EndLease())
+            for _ in range(2):  # And there may be none.
+                end_lease()
+                assert machine.shell("nft list ruleset") == ""
+            assert await machine.heard() == ALL
 
     asyncio.run(body())
