@@ -98,6 +98,7 @@ def restore(pair: Pair) -> None:
     for machine in off:
         machine.start()
     for machine in pair.machines.values():
+        machine.go_on()
         # Also one that resets just now.
         machine.wait_boot()
         for card in (LAN, PRIVATE_LINK):

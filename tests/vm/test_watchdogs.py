@@ -68,8 +68,9 @@ def test_an_owner_that_hangs_is_reset_before_the_peer_takes_its_address(cluster:
     on_each(cluster, (), lambda each: _let_systemd_watch(each, watched=False))
     move(cluster, to=owner)
     boot = machine.boot_id()
+    machine.hold_resets()
     stopped_us = _stall(machine)
-    reset = machine.wait_reset(stopped_us, 3 * DEVICE_S)
+    reset = machine.wait_held(stopped_us, 3 * DEVICE_S)
     claim = cluster.hub.wait_for_claim(ADDRESS, peer.seat.mac(LAN), stopped_us, 3 * DEVICE_S)
     assert reset.at_us < claim.at_us
     (dead,) = peer.said(f"node {owner}: is dead", stopped_us)
@@ -79,6 +80,7 @@ def test_an_owner_that_hangs_is_reset_before_the_peer_takes_its_address(cluster:
     assert len(machine.events("WATCHDOG", stopped_us)) == (1 if owner == TWO else 0)
     settle(cluster, peer.name)
     assert page(peer) == peer.name
+    machine.go_on()
     machine.wait_boot(not_id=boot)
     assert {claim.mac for claim in cluster.hub.claims(ADDRESS, reset.at_us)} == {peer.seat.mac(LAN)}
     start(cluster, owner)
