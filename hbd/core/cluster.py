@@ -239,7 +239,7 @@ class Cluster:
         if gap_ms <= 2 * timing.keepalive_ms:
             return True
         self._counters["stalls"] += 1
-        if not self._was_late:
+        if not self._was_late and not self._health.is_sick:
             # systemd may have stood still as well, and would kill us for a silence that is over. Said once:
             # a node that is late again and again is sick. The device has to wait for a Tick on time.
             self._desk.emit_job(FeedWatchdog(Device.STARVED))

@@ -92,7 +92,11 @@ class Custody:
         """The kernel may let our addresses out: some group serves, or none has to wait without its own."""
         if self._probes:
             return not any(late for _, late in self._recorded.values())
-        return self.serving or not any(group.muted for group in self.groups.values())
+        muted = [group for group in self.groups.values() if group.muted]
+        # The kernel knows one lease for all: what has to be off first keeps silent what serves again already.
+        if any(group.addresses_up for group in muted):
+            return False
+        return self.serving or not muted
 
     @property
     def claims_anything(self) -> bool:

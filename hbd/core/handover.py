@@ -476,6 +476,7 @@ class Handover:
             raise Refused("other side is in flux")
         scope = _SETS[word]
         self._enter(Role.GIVING, scope, word, ANSWER_MS)
+        self._remind_ms = None
         self.was_taken = False
         self.peer_stable = False
         self._say(protocol.ask_resources(word, "me"))
@@ -531,7 +532,7 @@ class Handover:
                 # So long it waits for our answer, and takes no other request.
                 self._remind_ms = self._desk.now.ms + ANSWER_MS + FAILBACK_RETRY_MS
             return
-        self.peer_stable = False
+        self.peer_stable, self._remind_ms = False, None
         self._enter(Role.TAKING, _SETS[word], word, HANDOVER_MS)
         self._say(protocol.ask_resources(word, "other"))
 

@@ -25,6 +25,11 @@ class Health:
         self._overrun: tuple[str, ...] = ()
         self._doomed: tuple[str, ...] = ()
 
+    @property
+    def is_sick(self) -> bool:
+        """A stop goes on beyond its time limit: nothing may feed the watchdogs before it has ended."""
+        return bool(self._overrun)
+
     def pulse(
         self, groups: Collection[Group], *, on_time: bool, needed: bool, doomed: Iterable[Group], why: str
     ) -> FeedWatchdog | None:

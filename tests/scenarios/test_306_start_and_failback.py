@@ -8,6 +8,7 @@ import pytest
 
 from hbd.config.model import AutoFailback
 from hbd.core import protocol
+from hbd.core.events import Scope
 from hbd.core.views import ClusterState
 from tests.scenarios.beside_306 import (
     START_SHOP,
@@ -231,3 +232,29 @@ def test_its_own_groups_that_were_offered_while_it_could_not_take_them_are_asked
     assert sorted(pair.alpha.running) == ["10.0.0.1", "db.service", "web.service"]
     pair.run(20_000)
     assert beta.heard_since(offered_ms).count("hb_takeover local") == 1
+
+
+def test_what_was_offered_again_meanwhile_is_asked_for_no_more() -> None:
+    pair, beta, _ = survivor_holds_all(AutoFailback.ON)
+    beta.resource("all", 0)
+    beta.ask_resources("foreign", "me")
+    pair.run(100)
+    beta.resource("all", 1)
+    pair.run(500)
+    beta.ask_resources("foreign", "me")
+    pair.run(100)
+    beta.resource("local", 0, "standby")
+    beta.ask_resources("foreign", "done")
+    pair.run(500)
+    beta.resource("local", 1)
+    pair.run(1000)
+    assert "10.0.0.1" in pair.alpha.running
+    # An operator gives it away again; that is to last.
+    pair.standby(pair.alpha, Scope.LOCAL)
+    pair.run(50)
+    beta.ask_resources("local", "other")
+    pair.run(500)
+    beta.ask_resources("local", "done")
+    beta.resource("all", 1)
+    pair.run(20_000)
+    assert "hb_takeover local" not in beta.heard_since()

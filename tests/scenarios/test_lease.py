@@ -19,7 +19,7 @@ from hbd.core.effects import (
 )
 from hbd.core.events import Instant, LeaseArmed, LeaseRefused, Reload, Stop, Tick
 from hbd.sim.machines import Machine
-from tests.scenarios.pair import SHOP_KEY, TIMING, Pair, all_on, at_home
+from tests.scenarios.pair import FILES_KEY, SHOP_KEY, TIMING, Pair, all_on, at_home
 
 LEASE_MS = TIMING.deadtime_ms - TIMING.keepalive_ms - 100
 
@@ -219,3 +219,26 @@ def test_on_waking_systemd_is_told_at_once_and_the_device_only_by_a_tick_on_time
     assert FeedWatchdog not in [type(effect) for effect in core.step(Instant(woken_ms, 0), Tick())]
     fed = [e for e in core.step(Instant(woken_ms + 100, 0), Tick()) if isinstance(e, FeedWatchdog)]
     assert [pulse.device for pulse in fed] == [Device.FED]
+
+
+def test_it_is_not_renewed_for_what_serves_again_while_the_rest_is_still_taken_off() -> None:
+    # The kernel knows one lease for all addresses, and to take a thousand of them off takes a while.
+    pair = Pair().started()
+    pair.standby(pair.beta)
+    pair.until(lambda: pair.owners() == all_on("alpha"), 2000)
+    pair.run(1000)
+    pair.beta.troubles.start_fails.add("web.service")
+    pair.twice_allowed = True
+    pair.alpha.freeze()
+    pair.run(5000)
+    assert pair.owners()[FILES_KEY] == "alpha+beta"
+    pair.draw = lambda low, high: 150 if (low, high) == (1, 3) else low  # type: ignore[method-assign]
+    pair.alpha.thaw()
+    both_ms = 0
+    for _ in range(400):
+        pair.run(1)
+        if "10.0.0.2" in pair.alpha.running:
+            both_ms += 1
+            assert silent_from_ms(pair, pair.alpha) <= pair.now_ms
+    assert both_ms > 100
+    assert isinstance(lease_of(pair, pair.alpha)[-1][1], KeepLease)

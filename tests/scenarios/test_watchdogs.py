@@ -182,3 +182,18 @@ def test_a_failfast_program_that_is_not_there_does_not_reboot_the_machine_over_a
     pair.run(5000)
     assert not pair.alpha.quit
     assert pair.logged(pair.alpha, "Client child command [/bin/vital] is not executable")
+
+
+def test_a_stop_that_overruns_starves_systemds_watchdog_where_the_node_stands_still_now_and_then() -> None:
+    pair = Pair().started()
+    pair.standby(pair.alpha)
+    pair.run(30)
+    pair.alpha.forget_jobs()
+    pair.run(40_000)
+    starved_ms = pair.logged(pair.alpha, "group 10.0.0.1: a stop goes on beyond its time limit")
+    for _ in range(5):
+        pair.alpha.freeze()
+        pair.run(600)
+        pair.alpha.thaw()
+        pair.run(1500)
+    assert pair.alpha.fed_ms <= starved_ms
