@@ -729,8 +729,15 @@ class Cluster:
         if stuck:
             return stuck, "a failfast client has failed"
         critical = self._config.critical if self._fresh(peer) else ()
-        able = doomed(custody.groups.values(), critical, peer, custody.digest)
+        able = doomed(
+            custody.groups.values(), critical, peer, custody.digest, classic_able=self._classic_able(peer)
+        )
         return able, "critical, and the other node can serve it"
+
+    def _classic_able(self, peer: Peer | None) -> bool:
+        """A 3.0.6 node that starts serves nothing yet, and one that leaves takes nothing any more."""
+        active = peer is not None and self._membership.node_status[peer.name] == "active"
+        return active and not self._talk.peer_is_leaving
 
     def _permit(self) -> None:
         """Announcements are allowed for as long as we may go unheard, renewed while all is well (rule 14)."""

@@ -153,6 +153,8 @@ class Handover:
         """auto_failback legacy: it said so itself, or we buried it, and neither of us has restarted."""
         self.reported = False
         """The peer has said what it holds, since its or our last beginning."""
+        self.peer_is_leaving = False
+        """The peer has said in its present life that it shuts down; no life takes that back."""
 
     @property
     def settled(self) -> bool:
@@ -261,7 +263,7 @@ class Handover:
 
     def peer_restarted(self) -> None:
         """A new life of the peer: nothing that it said holds."""
-        self.peer_stable = self.reported = self._peer_starts = False
+        self.peer_stable = self.reported = self._peer_starts = self.peer_is_leaving = False
         self._applied_seq, self._added = 0, (0, NONE)
         self._remind_ms = None
         self._owed.clear()
@@ -333,6 +335,8 @@ class Handover:
 
     def said(self, peer: str, kind: str, message: Message, busy: bool) -> None:
         """One message of the conversation. `busy`: groups of ours are in motion."""
+        if kind == protocol.RESOURCE and message.text(f.INFO) == "shutdown":
+            self.peer_is_leaving = True
         if self._leaving:
             if kind == protocol.STARTING and not self._legacy:
                 self._say(protocol.resource(named(self.mine if busy else NONE), False))

@@ -61,20 +61,25 @@ class Health:
         self._doomed = doomed
 
 
-def doomed(groups: Iterable[Group], critical: Collection[str], peer: Peer | None, digest: str) -> list[Group]:
-    """The blocked groups whose machine had better be reset: critical, and the peer is able to serve them."""
+def doomed(
+    groups: Iterable[Group], critical: Collection[str], peer: Peer | None, digest: str, *, classic_able: bool
+) -> list[Group]:
+    """The blocked groups whose machine had better be reset: critical, and the peer is able to serve them.
+
+    `classic_able`: if the peer is a 3.0.6 node, which says so in no report, it is active and does not leave.
+    """
     if not critical or peer is None or not peer.alive or peer.dead or peer.gone:
         return []
     return [
         group
         for group in groups
-        if group.phase is Phase.BLOCKED and group.key in critical and _can_serve(peer, group.key, digest)
+        if group.phase is Phase.BLOCKED
+        and group.key in critical
+        and (classic_able if peer.speaks_classic else _can_serve(peer, group.key, digest))
     ]
 
 
 def _can_serve(peer: Peer, key: str, digest: str) -> bool:
-    if peer.speaks_classic:
-        return True
     report = peer.report
     if report is None or report.groups is None or not report.active or report.leaving:
         return False

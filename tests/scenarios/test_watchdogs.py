@@ -10,7 +10,9 @@ from hbd.config.model import Client, Place
 from hbd.core.effects import Device, Reboot
 from hbd.core.events import ClientEnded, Reload, Stop
 from hbd.sim.machines import Machine
+from tests.scenarios.beside_306 import both_at_home
 from tests.scenarios.pair import SHOP_KEY, TIMING, Pair, all_on
+from tests.scenarios.puppet import Puppet
 
 KEEPALIVE_MS = TIMING.keepalive_ms
 VITAL = Client("root", "/bin/vital", True, Place("ha.cf", 1, 1))
@@ -113,6 +115,42 @@ def test_a_peer_that_could_not_start_the_group_does_not_count() -> None:
     pair.ask(pair.alpha, Stop())
     pair.run(15_000)
     assert pair.logged(pair.alpha, "group 10.0.0.1 is blocked: web did not stop")
+    assert pair.alpha.device is Device.FED
+
+
+def blocked_beside_306() -> tuple[Pair, Puppet]:
+    """A critical group of alpha does not stop for a 3.0.6 node that could serve it."""
+    pair, beta = both_at_home()
+    pair.alpha.config = replace(pair.alpha.config, critical=(SHOP_KEY,), watchdog="/dev/watchdog")
+    pair.ask(pair.alpha, Reload(pair.alpha.config))
+    pair.run(500)
+    pair.alpha.troubles.stop_fails["web.service"] = 1000
+    pair.standby(pair.alpha)
+    pair.run(50)
+    beta.ask_resources("all", "other")
+    pair.run(15_000)
+    assert pair.alpha.device is Device.STARVED
+    return pair, beta
+
+
+def test_a_heartbeat_that_leaves_is_not_able_and_its_next_life_is_once_it_is_active() -> None:
+    pair, beta = blocked_beside_306()
+    meant: list[Device | None] = []
+    beta.resource("none", 0, "shutdown")
+    pair.run(3 * KEEPALIVE_MS)
+    meant.append(pair.alpha.device)
+    beta.restarts()
+    beta.joins()
+    pair.run(3 * KEEPALIVE_MS)
+    meant.append(pair.alpha.device)
+    assert meant == [Device.FED, Device.STARVED]
+
+
+def test_a_heartbeat_that_starts_is_not_able_yet() -> None:
+    pair, beta = blocked_beside_306()
+    beta.restarts()
+    beta.lives(st="up")
+    pair.run(1000)
     assert pair.alpha.device is Device.FED
 
 
