@@ -8,7 +8,8 @@
 The device is fed from the same call that feeds systemd's watchdog, from the event loop itself: a thread has
 no real-time priority, and could starve while hbd is healthy. Nothing here waits: the device is opened
 non-blocking, which matters for a FIFO in its place only. One that is missing, or that somebody else has, is
-tried again. That a device runs is noted in the run directory, for the next hbd and for `hbd.orphan`.
+tried again, at each feeding if it runs already. That a device runs is noted in the run directory, for the
+next hbd and for `hbd.orphan`.
 
 Facts: watchdog-api and watchdog-parameters of the kernel's documentation; heartbeat 3.0.6 writes one NUL
 byte as food.
@@ -30,6 +31,7 @@ from hbd.core.effects import Device, Kind, Level, Log
 
 FOOD, MAGIC_CLOSE = b"\0", b"V"
 RETRY_S = 10.0
+"""A device that does not run is tried again so long after it could not be opened."""
 SYSFS = Path("/sys/class/watchdog")
 MISC_WATCHDOG = (10, 130)
 """Numbers of /dev/watchdog, which is the first of /dev/watchdogN under its old name."""
@@ -97,7 +99,7 @@ class Watchdog:
 
     def _open(self) -> None:
         now_s = time.monotonic()
-        if now_s < self._again_s:
+        if now_s < self._again_s and self._inherited is None:
             return
         self._again_s = now_s + RETRY_S
         assert self._device is not None

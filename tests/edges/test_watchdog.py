@@ -163,6 +163,20 @@ def test_between_two_attempts_there_is_time(desk: Desk) -> None:
     os.close(reader)
 
 
+def test_one_that_an_earlier_hbd_left_running_is_tried_again_at_each_feeding(desk: Desk) -> None:
+    desk.note.write_text(f"{desk.fifo}\n")
+    dog = desk.watchdog()
+    for _ in range(2):
+        dog.feed(Device.FED)
+    assert desk.texts == [
+        f"ERROR: Cannot open watchdog device: {desk.fifo}: No such device or address; trying again"
+    ]
+    reader = os.open(desk.fifo, os.O_RDONLY | os.O_NONBLOCK)
+    dog.feed(Device.FED)
+    assert os.read(reader, 10) == FOOD
+    os.close(reader)
+
+
 @pytest.mark.parametrize("device", ["/dev/null", "file"])
 def test_what_is_no_watchdog_is_not_written_to(desk: Desk, device: str) -> None:
     path = desk.directory / device
