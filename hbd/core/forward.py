@@ -52,12 +52,12 @@ class _Passed:
     newest_status: int = 0
     numbers: set[int] = field(default_factory=set)
 
-    def take(self, generation: int, seq: int) -> bool:
-        """Whether this number is to be passed on now."""
-        if generation > self.generation:
+    def take(self, generation: int, seq: int, *, is_status: bool) -> bool:
+        """Whether this number is to be passed on now. Only a status begins a later life of the sender."""
+        if generation > self.generation and is_status:
             self.generation, self.newest, self.newest_status = generation, 0, 0
             self.numbers.clear()
-        if generation < self.generation or seq <= self.newest - KEPT_NUMBERS or seq in self.numbers:
+        if generation != self.generation or seq <= self.newest - KEPT_NUMBERS or seq in self.numbers:
             return False
         if seq - self.newest >= KEPT_NUMBERS:
             self.numbers.clear()
@@ -108,9 +108,10 @@ class Forwarder:
                 self._permit(message)
         else:
             passed, seq = self._passed[origin], message.hex(f.SEQ) or 0
-            if not passed.take(message.hex(f.HG) or 0, seq):
+            is_status = kind == protocol.STATUS
+            if not passed.take(message.hex(f.HG) or 0, seq, is_status=is_status):
                 return None
-            heartbeat = kind == protocol.STATUS and seq > passed.newest_status
+            heartbeat = is_status and seq > passed.newest_status
             passed.newest_status = max(passed.newest_status, seq if heartbeat else 0)
         lines = tuple(line for line in self._lines if line != medium)
         return Onward(message.with_field(f.TTL, str(hops)), lines, origin, heartbeat)

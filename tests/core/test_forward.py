@@ -100,6 +100,14 @@ def test_a_new_life_of_its_sender_is_passed_on_and_the_old_one_no_more() -> None
     assert passes(forwarder, numbered(2, hg=17))
 
 
+def test_only_a_status_begins_a_new_life_of_its_sender() -> None:
+    forwarder = Forwarder(CONFIG)
+    assert passes(forwarder, numbered(9))
+    assert not passes(forwarder, numbered(1, "resource", hg=0xFFFFFF))
+    assert passes(forwarder, numbered(10))
+    assert passes(forwarder, numbered(11, "resource"))
+
+
 def test_only_the_newest_status_counts_as_heartbeat() -> None:
     forwarder = Forwarder(CONFIG)
     kinds = [(5, "status"), (4, "status"), (6, "resource"), (7, "status")]
@@ -135,7 +143,8 @@ def test_an_unnumbered_message_for_us_ends_here_and_a_numbered_one_does_not() ->
     forwarder = Forwarder(CONFIG)
     assert not passes(forwarder, unnumbered(dest="alpha"), for_us=True)
     assert passes(forwarder, unnumbered(dest="gamma"))
-    assert passes(forwarder, numbered(1, "reqnodes").with_field(f.DEST, "alpha"), for_us=True)
+    assert passes(forwarder, numbered(1))
+    assert passes(forwarder, numbered(2, "reqnodes").with_field(f.DEST, "alpha"), for_us=True)
 
 
 def test_what_is_asked_for_again_may_pass_once_more_for_each_request() -> None:

@@ -10,7 +10,7 @@ from hbd.core import message as f
 from hbd.core.effects import Answer
 from hbd.core.events import Asked, Command, DatagramReceived, RequestId, Scope, Standby, Takeover
 from hbd.core.wire import Framing, encode
-from tests.scenarios.ring import KEYS, LEFT, LINE_MS, NAMES, TIMING, Ring, Said
+from tests.scenarios.ring import KEYS, LEFT, LINE_MS, NAMES, RIGHT, TIMING, Ring, Said
 
 DEADTIME_MS = TIMING.deadtime_ms
 UP = "up"
@@ -160,6 +160,16 @@ def test_a_message_lost_on_the_far_line_is_asked_for_and_sent_again_through_the_
     assert ring["alpha"].said("No pkts missing from gamma!", began_ms)
     requests = [s for s in ring.on_lines(began_ms) if s.message.text(f.T) == "NS_rexmit" and s.to == "gamma"]
     assert len({s.message.text(f.FIRSTSEQ) for s in requests}) == 1
+
+
+def test_a_message_of_a_life_that_never_was_ends_no_passing_on() -> None:
+    ring = Ring().started()
+    said = next(each for each in reversed(ring.said) if each.message.text(f.SRC) == "beta")
+    strange = said.message.with_fields((f.T, "resource"), (f.HG, "ffffff"), (f.SEQ, "5"), (f.TTL, "3"))
+    ring["alpha"].step(DatagramReceived(RIGHT, encode(strange, KEYS, framing=Framing.CLASSIC)))
+    ring.cut("beta", "gamma")
+    ring.run(3 * DEADTIME_MS)
+    assert ring.deaths() == []
 
 
 def test_what_does_not_verify_or_comes_from_a_stranger_is_not_passed_on() -> None:
