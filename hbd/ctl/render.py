@@ -19,8 +19,10 @@ HOLDS = {"none": "holds nothing", "all": "holds everything"}
 
 
 def as_json(shown: Snapshot, indent: int | None = 2) -> str:
-    """`hbctl status --json`."""
-    return json.dumps(asdict(shown), indent=indent, ensure_ascii=False)
+    """`hbctl status --json`. Without the statistics: what changes with every datagram is no state."""
+    picture = asdict(shown)
+    del picture["statistics"]
+    return json.dumps(picture, indent=indent, ensure_ascii=False)
 
 
 def as_text(shown: Snapshot) -> str:

@@ -72,7 +72,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything, as of one moment. Its fields are the keys of `hbctl status --json`."""
+    """Everything, as of one moment. `hbctl status --json` has these fields, but for `statistics`."""
 
     cluster: Cluster
     nodes: list[Node]

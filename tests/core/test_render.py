@@ -116,7 +116,7 @@ def test_a_cluster_without_links_or_groups_is_shown_too() -> None:
 
 def test_json_has_the_properties_in_snake_case_and_resources_inside_their_group() -> None:
     shown = json.loads(render.as_json(WHOLE))
-    assert list(shown) == ["cluster", "nodes", "links", "groups", "statistics"]
+    assert list(shown) == ["cluster", "nodes", "links", "groups"]
     assert shown["cluster"]["auto_failback"] == "on"
     assert shown["groups"][0]["preferred_node"] == "linuxha1"
     assert [one["unit"] for one in shown["groups"][0]["resources"]] == ["", "httpd.service"]

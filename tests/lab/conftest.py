@@ -1,7 +1,7 @@
 """Fixtures: a lab per test, with hbd installed in the machines, or without."""
 
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -68,19 +68,12 @@ def pairs() -> Iterator[list[Mixed]]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes side by side, each takes the next test, or the next few that share machines."""
+    """Of several processes side by side, each takes the next file: its tests may share machines."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.lab)
-            if _shares_machines(item) and item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(item.path.stem))
     order = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
-
-
-def _shares_machines(item: pytest.Item) -> bool:
-    fixtures: dict[str, Sequence[pytest.FixtureDef[object]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-    return any(definitions[-1].scope == "module" for definitions in fixtures.values())
 
 
 @pytest.hookimpl(wrapper=True)

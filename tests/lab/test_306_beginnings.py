@@ -34,7 +34,6 @@ def after_a_return(pair: Mixed, survivor: Node, auto_failback: str) -> dict[str,
     return dict(pair.everything_on(survivor) if auto_failback == "off" else HOMES)
 
 
-@pytest.mark.xdist_group("306 beginnings, together")
 @SETTINGS
 def test_both_start_together_and_each_can_stop_and_return(silent: list[Mixed], auto_failback: str) -> None:
     def story(pair: Mixed) -> None:
@@ -91,7 +90,6 @@ def leave_and_return(pair: Mixed, leaver: Node, survivor: Node, auto_failback: s
     pair.settle(after_a_return(pair, survivor, auto_failback), legacy=auto_failback == LEGACY)
 
 
-@pytest.mark.xdist_group("306 beginnings, alone")
 @SETTINGS
 def test_one_starts_alone_and_has_everything_after_initdead_and_the_other_joins(
     silent: list[Mixed], auto_failback: str
