@@ -110,7 +110,8 @@ class Transitions:
     def standby(self, scope: Scope, peer: Peer | None, settled: bool, pinned: bool = True) -> int:
         """Begin to hand groups over; the transition's number, 0 if we hold none of them. Raises Refused.
 
-        `pinned`: the peer must not fail them back by itself.
+        `pinned`: an operator asks, so it is all or nothing, and the peer must not fail them back by itself.
+        Otherwise what the peer cannot start stays, if there is anything else.
         """
         chosen = [
             group
@@ -125,9 +126,10 @@ class Transitions:
             return 0  # Membership only.
         peer = self._willing(peer, settled)
         unable = [group.name for group in chosen if group.key in peer.unable]
-        if unable:
+        able = [group for group in chosen if group.key not in peer.unable]
+        if unable and (pinned or not able):
             raise Refused(f"{peer.name} could not start {', '.join(unable)}; see its journal")
-        return self._open(Cause.STANDBY, scope.value, chosen, peer, pinned) if chosen else 0
+        return self._open(Cause.STANDBY, scope.value, able, peer, pinned) if able else 0
 
     def takeover(self, scope: Scope, peer: Peer | None, settled: bool) -> int:
         """Ask the peer for groups; the transition's number, 0 if it holds none of them. Raises Refused."""

@@ -9,7 +9,7 @@ import pytest
 from hbd.config.model import AutoFailback, Ping
 from hbd.core.events import Reload
 from hbd.core.views import LinkStatus, NodeStatus
-from tests.scenarios.pair import ETH0, GROUPS, Pair, all_on, at_home
+from tests.scenarios.pair import ETH0, GROUPS, Pair, address, all_on, at_home, group, unit
 from tests.scenarios.pinged import (
     DEADPING_MS,
     HOME,
@@ -283,6 +283,37 @@ def test_nothing_moves_to_a_node_that_cannot_start_it_and_the_reason_is_said_onc
     assert pair.owners()[GROUPS[0].key] == "alpha"
     waits = [line for line in pair.log(pair.alpha) if line.startswith("giveup() has to wait: beta could not")]
     assert len(waits) == 1
+
+
+def shop_fails_on_beta() -> Pair:
+    """Both groups at home; it is known that beta cannot start the first."""
+    shop = group("alpha", address("10.0.0.1"), unit("web"))
+    groups = (shop, group("alpha", address("10.0.0.2"), unit("ftp")))
+    pair = pinged(groups=groups)
+    pair.beta.troubles.start_fails.add("web.service")
+    pair.started()
+    pair.standby(pair.alpha)
+    pair.until(lambda: list(pair.owners().values()) == ["alpha", "beta"], 8000)
+    pair.run(2000)
+    assert pair.takeover(pair.alpha).refused is None
+    pair.until(lambda: pair.owners() == at_home(groups), 3000)
+    pair.run(3000)
+    return pair
+
+
+def test_a_group_that_the_peer_cannot_start_does_not_keep_the_others_on_a_dead_cable() -> None:
+    pair = shop_fails_on_beta()
+    pair.alpha.plug(False)
+    pair.until(lambda: list(pair.owners().values()) == ["alpha", "beta"], 2000)
+    pair.run(60_000)
+    assert list(pair.owners().values()) == ["alpha", "beta"]
+
+
+def test_an_operators_standby_is_all_or_nothing_where_the_peer_cannot_start_a_group() -> None:
+    pair = shop_fails_on_beta()
+    assert "beta could not start" in (pair.standby(pair.alpha).refused or "")
+    pair.run(1000)
+    assert pair.owners() == at_home(pair.groups)
 
 
 def test_counts_of_different_lists_are_not_compared() -> None:
