@@ -48,6 +48,8 @@ class Connectivity:
         self._refusal = self._incomparable = ""
         self._offered = False
         self._met: int | None = None
+        """Which of the peer's lives knows that there is an ipfail here."""
+        self._acted = False
 
     @property
     def _on(self) -> bool:
@@ -121,6 +123,7 @@ class Connectivity:
         """We did not run for so long: nobody else's silence, and no time in which anything lasted."""
         self.pings.excuse(lateness_ms)
         self._policy.look(self._desk.now.ms, self._own(), None, False)
+        self._classic.stalled(lateness_ms)
 
     def commanded(self) -> None:
         """An operator moves groups."""
@@ -193,8 +196,8 @@ class Connectivity:
         now_ms, talk = self._desk.now.ms, self._classic
         if self.pings.undecided:
             return
-        if self._met != peer.generation:
-            self._met = peer.generation
+        if self._met != peer.lives:
+            self._met = peer.lives
             talk.meet(peer.name)
         talk.recount(peer.name)
         talk.tick(peer.name)

@@ -24,6 +24,8 @@ from hbd.core.pings import PingNodes, recent_ms
 LAG_MS = 1000
 """3.0.6 looks for dead ping nodes four times a second, and may act a keepalive later."""
 
+_ORDERED = (protocol.NUM_PING_NODES, protocol.YOU_ARE_DEAD, protocol.ABORT_GIVEUP)
+
 
 class ClassicIpfail:
     """What one 3.0.6 peer's ipfail has said, and what follows."""
@@ -33,6 +35,8 @@ class ClassicIpfail:
         self._sent: int | None = None
         """The count that the peer has been told last."""
         self._theirs: int | None = None
+        self._newest_seq = 0
+        """The highest number of the counts and orders taken in: a lower one that comes later says nothing."""
         self._tell_ms: int | None = None
         self.giveup_ms: int | None = None
         """When everything is to be given to the peer."""
@@ -61,6 +65,17 @@ class ClassicIpfail:
 
     def _forget(self) -> None:
         self._sent = self._theirs = self._tell_ms = self.giveup_ms = self.balanced_ms = None
+        self._newest_seq = 0
+
+    def stalled(self, lateness_ms: int) -> None:
+        """We did not run for so long: what has come meanwhile is read before anything is due."""
+        later_ms = lateness_ms + self._timing.keepalive_ms
+        if self.giveup_ms is not None:
+            self.giveup_ms += later_ms
+        if self._tell_ms is not None:
+            self._tell_ms += later_ms
+        if self.balanced_ms is not None:
+            self.balanced_ms += later_ms
 
     def recount(self, peer: str) -> None:
         """Our count may have changed."""
@@ -77,6 +92,8 @@ class ClassicIpfail:
         if message.text(f.FROM_ID) != "ipfail":
             if kind == protocol.ASK_RESOURCES and message.text(f.INFO) == "me":
                 self.took_over = False
+            return
+        if kind in _ORDERED and not self._is_newer(message):
             return
         match kind:
             case protocol.CLIENT_STATUS if message.text(f.ST) == "join":
@@ -97,6 +114,13 @@ class ClassicIpfail:
                 self.took_over = True
             case _:
                 pass
+
+    def _is_newer(self, message: Message) -> bool:
+        """Retransmissions come late: what is older than what was taken in says nothing (rule 4)."""
+        seq = message.hex(f.SEQ) or 0
+        newer = seq > self._newest_seq
+        self._newest_seq = max(seq, self._newest_seq)
+        return newer
 
     def _compare(self, peer: str) -> None:
         ours, theirs = self._pings.alive, self._theirs

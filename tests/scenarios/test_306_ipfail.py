@@ -148,6 +148,82 @@ def test_what_the_peer_gave_up_goes_home_after_half_a_minute_of_balance_with_aut
         assert ("ask_resources foreign me" in beta.heard_since()) is (failback is AutoFailback.ON)
 
 
+def test_you_are_dead_that_comes_after_the_abort_said_later_moves_nothing() -> None:
+    pair, beta = both_at_home()
+    beta.say(protocol.num_ping_nodes("alpha", 2))
+    lose(ROUTER, pair.alpha)
+    pair.until(lambda: heard(beta, protocol.NUM_PING_NODES)[-1] == "1", DEADPING_MS + 500)
+    beta.seq += 1
+    lost_seq = beta.seq
+    find(ROUTER, pair.alpha)
+    pair.run(300)
+    beta.say(protocol.abort_giveup("alpha"))
+    pair.run(50)
+    beta.say(protocol.you_are_dead("alpha"), seq=lost_seq)
+    pair.run(5000)
+    assert "ask_resources all me" not in beta.heard_since()
+
+
+def test_a_higher_count_that_comes_after_the_lower_one_said_later_moves_nothing() -> None:
+    pair, beta = both_at_home()
+    beta.say(protocol.num_ping_nodes("alpha", 2))
+    lose(ROUTER, pair.alpha)
+    pair.run(DEADPING_MS - 200)
+    beta.seq += 1
+    lost_seq = beta.seq
+    beta.say(protocol.num_ping_nodes("alpha", 1))
+    pair.run(1500)
+    assert heard(beta, protocol.NUM_PING_NODES)[-1] == "1"
+    beta.say(protocol.num_ping_nodes("alpha", 2), seq=lost_seq)
+    pair.run(6000)
+    assert "ask_resources all me" not in beta.heard_since()
+
+
+def test_a_lower_count_that_comes_after_the_higher_one_said_later_is_not_told_that_it_is_dead() -> None:
+    pair, beta = both_at_home()
+    beta.seq += 1
+    lost_seq = beta.seq
+    beta.say(protocol.num_ping_nodes("alpha", 2))
+    pair.run(50)
+    beta.say(protocol.num_ping_nodes("alpha", 1), seq=lost_seq)
+    pair.run(5000)
+    assert heard(beta, protocol.YOU_ARE_DEAD) == []
+
+
+def test_who_stood_still_reads_what_waited_before_it_gives_up() -> None:
+    pair, beta = both_at_home()
+    beta.say(protocol.you_are_dead("alpha"))
+    pair.run(300)
+    assert pair.logged(pair.alpha, "Delayed giveup in")
+    pair.alpha.freeze()
+    pair.run(400)
+    beta.say(protocol.abort_giveup("alpha"))
+    pair.run(GIVEUP_MS - 650)
+    pair.alpha.thaw()
+    pair.run(5000)
+    assert "ask_resources all me" not in beta.heard_since()
+
+
+def test_a_new_life_of_the_same_generation_is_met_anew_and_not_judged_by_the_count_of_the_former() -> None:
+    pair, beta = both_at_home()
+    beta.say(protocol.num_ping_nodes("alpha", 2))
+    pair.run(500)
+    again_ms = pair.now_ms
+    beta.becomes("up")
+    pair.run(100)
+    beta.becomes("active")
+    beta.say(protocol.starting())
+    pair.run(100)
+    beta.resource("local", 1)
+    pair.run(3000)
+    assert heard(beta, protocol.NUM_PING_NODES, again_ms) == ["2"]
+    assert beta.heard_since(again_ms).count(protocol.CLIENT_STATUS) == 1
+    lose(ROUTER, pair.alpha)
+    pair.run(8000)
+    assert heard(beta, protocol.NUM_PING_NODES)[-1] == "1"
+    assert "ask_resources all me" not in beta.heard_since(again_ms)
+
+
 def test_counts_that_make_no_sense_change_nothing() -> None:
     pair, beta = both_at_home()
     asked_ms = pair.now_ms
