@@ -163,6 +163,10 @@ class Connectivity:
         self.pings.tick()
         self._note_count()
         self._may_act = False
+        if acts and not self._acted:
+            self._acted = True
+            if any(group.pinned and group.may_run for group in custody.groups.values()):
+                self._policy.adopted()
         if not self._on or not acts or peer is None or not peer.alive:
             self._policy.look(self._desk.now.ms, self._own(), None, False)
             self._part()

@@ -75,6 +75,10 @@ class Ipfail:
         self._moved_ms: int | None = None
         self._calm_ms = CALM_MS
         self._overruled = False
+        self._low: Own | None = None
+        """What we were worse with."""
+        self._gone_ms: int | None = None
+        """Since when the difference is known to be gone."""
 
     def retime(self, timing: Timing) -> None:
         self._timing = timing
@@ -94,9 +98,23 @@ class Ipfail:
         self._cut_ms = (now_ms if self._cut_ms is None else self._cut_ms) if cut else None
         level = self.standing in (Standing.EQUAL, Standing.WORSE)
         self._level_ms = (now_ms if self._level_ms is None else self._level_ms) if level else None
-        if not worse:
-            self._overruled = False
+        self._remember(now_ms, own)
         return self.standing
+
+    def _remember(self, now_ms: int, own: Own) -> None:
+        """An operator's word holds until we recover, or the peer has lost as much for as long as deadping."""
+        if self.standing is Standing.UNKNOWN:
+            # A stall, lost heartbeats, a new life of the peer: that is no word on what anybody reaches.
+            self._gone_ms = None
+            return
+        if self.standing is Standing.WORSE:
+            self._low, self._gone_ms = own, None
+            return
+        self._gone_ms = now_ms if self._gone_ms is None else self._gone_ms
+        low = self._low
+        recovered = low is None or own.alive > low.alive or own.reach.cut < low.reach.cut
+        if recovered or now_ms - self._gone_ms >= self._timing.deadping_ms:
+            self._overruled = False
 
     def due_ms(self, now_ms: int) -> int | None:
         """When everything is to be given away, if nothing changes; None if it is not."""
@@ -116,6 +134,10 @@ class Ipfail:
     def overrule(self) -> None:
         """An operator moves groups: that stays as it is until the difference is gone, and starts anew."""
         self._moved_ms, self._overruled = None, self.standing is Standing.WORSE
+
+    def adopted(self) -> None:
+        """What an operator moved here runs since before our start: if we are worse, that is as it was."""
+        self._overruled = True
 
     def failback_ms(self) -> int | None:
         """From when on the peer may have its groups back, if nothing changes; None: not now."""
