@@ -84,6 +84,8 @@ class KernelLease:
         self._idle.set()
         self._links: frozenset[tuple[int, str]] | None = None
         """Index and name of the interfaces that the rules are on; None while they are not in place."""
+        self._has_set = False
+        """The set of the lease is there since rules of ours were put in place, with what time it has."""
         self._kept_until_ms = 0
         self._losses = 0
         self._trouble = ""
@@ -131,7 +133,7 @@ class KernelLease:
             self._lost()
 
     def _lost(self) -> None:
-        self._links = None
+        self._links, self._has_set = None, False
         self._losses += 1
         if self._losses < MOST_LOSSES:
             log.warning("the rules of the kernel lease were taken away (`nft flush ruleset`?): put back")
@@ -218,9 +220,11 @@ class KernelLease:
         if self._wish is not wish:
             return
         self._links = links
-        if self._now_ms() < self._kept_until_ms:
-            # The rules are new and the set may be: without this we were silent until the next heartbeat.
+        if not self._has_set and self._now_ms() < self._kept_until_ms:
+            # The set may be new: without this we were silent until the next heartbeat. One that was there
+            # has its time, to which no heartbeat has added anything since.
             self._send(KEEP)
+        self._has_set = True
         self._post(LeaseArmed())
 
     async def _refuse(self, reason: str) -> None:
@@ -229,6 +233,7 @@ class KernelLease:
             self._post(LeaseRefused(reason))
 
     async def _remove(self) -> None:
+        self._has_set = False
         sent = self._send(KEEP)
         if sent is Sent.PASSED:
             return

@@ -161,6 +161,23 @@ def test_a_renewal_that_comes_too_late_is_none() -> None:
     asyncio.run(body())
 
 
+def test_rules_that_are_replaced_renew_nothing_that_no_heartbeat_renewed() -> None:
+    async def body() -> None:
+        async with at_work() as machine:
+            machine.do(ArmLease(ADDRESSES, 2 * SHORT_MS))
+            await machine.lease.settled()
+            machine.do(KeepLease(clock.boot_ms() + SHORT_MS))
+            await asyncio.sleep(SHORT_MS / 1000)
+            machine.do(ArmLease(ADDRESSES, LONG_MS))
+            await machine.lease.settled()
+            await asyncio.sleep(SHORT_MS / 1000 + 0.2)
+            assert await machine.heard() == SILENT
+            machine.keep()
+            assert await machine.heard() == ALL
+
+    asyncio.run(body())
+
+
 def test_what_an_earlier_life_left_is_taken_over_with_the_time_it_has() -> None:
     async def body() -> None:
         async with at_work() as machine:
