@@ -72,6 +72,7 @@ from hbd.core.handover import Handover
 from hbd.core.health import Health, doomed
 from hbd.core.lease import Lease
 from hbd.core.membership import Died, Identity, Membership, Reported, Said
+from hbd.core.patience import Patience
 from hbd.core.report import Report
 from hbd.core.views import ClusterView
 from hbd.core.vital import Vital
@@ -99,7 +100,8 @@ class Cluster:
         self._custody = Custody(config, resource_digest(config.groups), self._desk, self._talk)
         self._clients = Clients(config.clients, self._desk)
         self._health = Health(self._desk)
-        self._lease = Lease(config, self._desk)
+        self._patience = Patience(config.timing)
+        self._lease = Lease(config, self._desk, self._patience)
         self._vital = Vital(self._desk)
         self._connectivity = Connectivity(config, self._desk, self._membership.say)
         self._started = self._leaving = self._done = False
@@ -301,7 +303,7 @@ class Cluster:
     @property
     def patience_ms(self) -> int:
         """How long we may go unheard before the peer may take over, less what an echo may age."""
-        timing = self._config.timing
+        timing = self._patience.sure
         return timing.deadtime_ms - timing.keepalive_ms - timing.keepalive_ms // 2
 
     @property
@@ -415,6 +417,8 @@ class Cluster:
     def _take_fact(self, fact: Reported | Died | Said) -> None:
         match fact:
             case Reported(peer, first):
+                if peer.report is not None and self._patience.echoed(peer.report.echo):
+                    self._lease.grow()
                 self._custody.heard(peer)
                 if first:
                     self._custody.first_report(peer)
@@ -538,6 +542,7 @@ class Cluster:
         self._talk.reconfigure(config)
         self._custody.reconfigure(config, resource_digest(config.groups))
         self._clients.reconfigure(config.clients)
+        self._patience.reconfigure(config.timing, self._desk.now.ms)
         self._lease.reconfigure(config)
         self._connectivity.reconfigure(config)
         self._desk.info(Kind.RELOAD, "the new configuration is in effect")
@@ -691,10 +696,13 @@ class Cluster:
         self._send_report(self._report())
 
     def _send_report(self, report: Report) -> None:
-        timing, now_ms = self._config.timing, self._desk.now.ms
+        patience, now_ms = self._patience, self._desk.now.ms
+        if patience.passes(now_ms):
+            self._lease.grow()
         # Before the heartbeat: a machine that is frozen between the two has told the peer the less.
         self._lease.keep(self._custody.may_answer)
-        self._membership.say_status(reports.encode(report), timing.deadtime_ms)
+        self._membership.say_status(reports.encode(report), patience.told.deadtime_ms)
+        patience.said((self._membership.channel.generation, self._membership.channel.seq))
         self._said = report
         if report.groups is not None:
             channel = self._membership.channel
@@ -702,8 +710,8 @@ class Cluster:
             self._connectivity.reported((channel.generation, channel.seq), report.reach)
         if now_ms >= self._next_status_ms:
             self._connectivity.pings.ask()
-            next_ms = self._next_status_ms + timing.keepalive_ms
-            self._next_status_ms = next_ms if next_ms > now_ms else now_ms + timing.keepalive_ms
+            next_ms = self._next_status_ms + patience.keepalive_ms
+            self._next_status_ms = next_ms if next_ms > now_ms else now_ms + patience.keepalive_ms
 
     def _pulse(self, on_time: bool) -> None:
         """What a healthy node does at each Tick: retry, feed the watchdogs."""

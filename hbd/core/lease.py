@@ -4,7 +4,9 @@ A machine whose hbd is frozen, starved or dead still answers ARP and TCP for the
 beside the peer that takes them over. So the kernel is told to let nothing out from them unless we said so a
 short while ago. Each heartbeat says so, in the same step and just before it leaves; whatever keeps us from
 sending heartbeats keeps us from that too. The lease is over a keepalive before the peer's deadtime, so that
-one heartbeat may be lost on its way.
+one heartbeat may be lost on its way. Around a reload that is the deadtime that the peer goes by
+(`patience.py`): a longer lease waits for it to know the longer, and it is told a shorter one only when the
+kernel has the shorter lease.
 
 States: not wanted (`lease off`, no address, no peer), refused (wanted, and it cannot be had), kept (every
 heartbeat renews it), ended (a muted node waits for its peer: nothing is let out, whatever it had left).
@@ -16,6 +18,7 @@ from hbd.config.model import AddressResource, Config, Timing
 from hbd.core.desk import Desk
 from hbd.core.effects import ArmLease, DisarmLease, EndLease, KeepLease, Kind, Level
 from hbd.core.events import LeaseArmed, LeaseRefused
+from hbd.core.patience import Patience
 
 MOST_DELAY_MS = 100
 """How late a renewal may reach the kernel, where a tenth of deadtime is not less."""
@@ -34,8 +37,8 @@ def lease_ms(timing: Timing) -> int:
 class Lease:
     """Arms, renews and ends the lease of one node."""
 
-    def __init__(self, config: Config, desk: Desk) -> None:
-        self._config, self._desk = config, desk
+    def __init__(self, config: Config, desk: Desk, patience: Patience) -> None:
+        self._config, self._desk, self._patience = config, desk, patience
         self._wish: ArmLease | None = None
         self._armed = self._kept = False
         self._reason = ""
@@ -56,21 +59,32 @@ class Lease:
         self._desk.emit(self._wish or DisarmLease())
 
     def reconfigure(self, config: Config) -> None:
-        """Also tries again what was refused."""
+        """Also tries again what was refused. The peer's patience has the new timing already."""
         before, self._config = self._wish, config
         self._wish = self._find_wish()
+        shown_ms = before.lease_ms if before is not None and self._armed else 0
+        if self._wish is not None and self._wish.lease_ms < shown_ms:
+            self._patience.hold()
         if self._wish is not None and (self._wish != before or not self._armed):
             self._desk.emit(self._wish)
         elif self._wish is None and before is not None:
             self.disarm()
 
+    def grow(self) -> None:
+        """The peer goes by a shorter deadtime no more."""
+        before, self._wish = self._wish, self._find_wish()
+        if self._wish is not None and self._wish != before:
+            self._desk.emit(self._wish)
+
     def disarm(self) -> None:
         """Nothing is held, or nothing is wanted: the kernel forgets all about it."""
         self._wish, self._armed, self._kept = None, False, False
+        self._patience.release()
         self._desk.emit(DisarmLease())
 
     def told(self, event: LeaseArmed | LeaseRefused) -> None:
         """What the kernel made of our wish."""
+        self._patience.release()
         if self._wish is None:
             return
         match event:
@@ -113,7 +127,7 @@ class Lease:
     # ------------------------------------------------------------ what is wanted
 
     def _find_wish(self) -> ArmLease | None:
-        """None where it is not wanted, and where the timing leaves no room for it, which is said."""
+        """None where it is not wanted (yet), and where the timing leaves no room for it, which is said."""
         config, timing = self._config, self._config.timing
         addresses = tuple(
             resource
@@ -130,7 +144,12 @@ class Lease:
                 f"{3 * timing.keepalive_ms + delay_ms(timing)} ms, or keepalive shorter"
             )
             return None
-        return ArmLease(addresses, lease_ms(timing))
+        length_ms, floor = lease_ms(timing), self._patience.floor
+        if floor is not None:
+            length_ms = min(length_ms, lease_ms(floor))
+            if length_ms < 2 * self._patience.keepalive_ms:
+                return None
+        return ArmLease(addresses, length_ms)
 
     def _refuse(self, reason: str) -> None:
         if reason != self._reason:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -19,8 +20,10 @@ from hbd.core.effects import (
 )
 from hbd.core.events import Instant, LeaseArmed, LeaseRefused, Reload, Stop, Tick
 from hbd.sim.machines import Machine
+from tests.scenarios.beside_306 import both_at_home
 from tests.scenarios.pair import FILES_KEY, SHOP_KEY, TIMING, Pair, all_on, at_home
 
+PATIENT = replace(TIMING, deadtime_ms=10_000, warntime_ms=5000)
 LEASE_MS = TIMING.deadtime_ms - TIMING.keepalive_ms - 100
 
 
@@ -109,6 +112,89 @@ def test_a_node_whose_groups_were_taken_over_in_its_absence_renews_again_when_it
     pair.run(1000)
     assert kinds(pair, pair.alpha, woken_ms)[0] is EndLease
     assert kinds(pair, pair.alpha)[-1] is KeepLease  # It may have to take over any moment.
+
+
+def reload(pair: Pair, node: Machine, timing: Timing) -> int:
+    """Have the node take this timing; returns when."""
+    node.config = replace(node.config, timing=timing)
+    pair.ask(node, Reload(node.config))
+    return pair.now_ms
+
+
+def armed_ms(pair: Pair, node: Machine) -> list[int]:
+    """The lengths that the kernel was told."""
+    return [effect.lease_ms for _, effect in lease_of(pair, node) if isinstance(effect, ArmLease)]
+
+
+def told_ms(pair: Pair, node: Machine, since_ms: int) -> list[int]:
+    """The deadtimes of its heartbeats."""
+    return [message.hex("dt") or 0 for _, message in pair.statuses(node.name, since_ms)]
+
+
+@pytest.mark.parametrize("offset_ms", range(0, 200, 40))
+def test_a_longer_deadtime_lengthens_it_only_when_the_peer_knows_of_it(offset_ms: int) -> None:
+    pair = Pair().started()
+    pair.twice_allowed = True
+    pair.run(offset_ms)
+    pair.cut_from("alpha")
+    reloaded_ms = reload(pair, pair.alpha, PATIENT)
+    pair.until(lambda: bool(pair.statuses("alpha", reloaded_ms)), 500)
+    assert set(told_ms(pair, pair.alpha, reloaded_ms)) == {PATIENT.deadtime_ms}
+    pair.alpha.freeze()
+    pair.heal()
+    pair.until(lambda: pair.owners()[SHOP_KEY].endswith("beta"), 6000)
+    assert set(armed_ms(pair, pair.alpha)) == {LEASE_MS}
+    assert silent_from_ms(pair, pair.alpha) <= pair.job_ms(pair.beta, "start 10.0.0.1")
+
+
+def test_it_is_the_longer_one_as_soon_as_an_hbd_peer_has_echoed_the_longer_deadtime() -> None:
+    pair = Pair().started()
+    pair.alpha.post(LeaseArmed())
+    reload(pair, pair.alpha, replace(PATIENT, keepalive_ms=1000))
+    pair.run(3 * TIMING.keepalive_ms)
+    assert armed_ms(pair, pair.alpha) == [LEASE_MS, PATIENT.deadtime_ms - 1000 - 100]
+
+
+def test_beside_a_heartbeat_it_is_the_longer_one_when_the_old_deadtime_has_passed_at_the_old_pace() -> None:
+    pair, _ = both_at_home()
+    reloaded_ms = reload(pair, pair.alpha, replace(PATIENT, keepalive_ms=1000))
+    pair.run(TIMING.deadtime_ms)
+    assert set(armed_ms(pair, pair.alpha)) == {LEASE_MS}
+    beats_ms = [ms for ms, _ in pair.statuses("alpha", reloaded_ms)]
+    assert max(b - a for a, b in itertools.pairwise(beats_ms)) <= TIMING.keepalive_ms
+    pair.run(4 * TIMING.keepalive_ms)
+    assert armed_ms(pair, pair.alpha)[-1] == PATIENT.deadtime_ms - 1000 - 100
+
+
+def test_a_node_that_wakes_reckons_with_the_deadtime_that_the_peer_may_still_go_by() -> None:
+    pair, _ = both_at_home()
+    reload(pair, pair.alpha, PATIENT)
+    pair.run(TIMING.keepalive_ms)
+    pair.alpha.freeze()
+    pair.run(TIMING.deadtime_ms)
+    woken_ms = pair.now_ms
+    pair.alpha.thaw()
+    pair.run(1)
+    assert kinds(pair, pair.alpha, woken_ms) == [EndLease]
+
+
+@pytest.mark.parametrize("answer", [LeaseArmed(), LeaseRefused("nft is not installed")])
+def test_a_shorter_deadtime_is_told_only_when_the_kernel_has_the_shorter_lease(
+    answer: LeaseArmed | LeaseRefused
+) -> None:
+    pair = Pair()
+    for node in (pair.alpha, pair.beta):
+        node.config = replace(node.config, timing=PATIENT)
+    pair.started()
+    pair.alpha.post(LeaseArmed())
+    reloaded_ms = reload(pair, pair.alpha, TIMING)
+    pair.run(3 * TIMING.keepalive_ms)
+    assert armed_ms(pair, pair.alpha)[-1] == LEASE_MS
+    assert set(told_ms(pair, pair.alpha, reloaded_ms)) == {PATIENT.deadtime_ms}
+    pair.alpha.post(answer)
+    armed_at_ms = pair.now_ms + 1
+    pair.run(3 * TIMING.keepalive_ms)
+    assert set(told_ms(pair, pair.alpha, armed_at_ms)) == {TIMING.deadtime_ms}
 
 
 def test_a_deaf_peer_ends_it_too() -> None:
