@@ -133,6 +133,25 @@ def status(node: Node) -> dict[str, Any] | None:
     return shown
 
 
+def glance(node: Node) -> dict[str, Any] | None:
+    """The `cluster` and `groups` of `status`, by busctl: a look that costs nothing, for whoever waits."""
+    call = f"busctl --json=short call {BUS_NAME} {BUS_ROOT}"
+    done = node.run(
+        f"{call} org.freedesktop.DBus.Properties GetAll s {BUS_NAME}.Cluster && "
+        f"{call} org.freedesktop.DBus.ObjectManager GetManagedObjects",
+        check=False,
+    )
+    if done.returncode != 0:
+        return None
+    cluster, managed = (json.loads(line)["data"][0] for line in done.stdout.splitlines())
+    objects = [held[f"{BUS_NAME}.Group"] for held in managed.values() if f"{BUS_NAME}.Group" in held]
+    return {"cluster": _plain(cluster), "groups": [_plain(group) for group in objects]}
+
+
+def _plain(properties: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {name.lower(): value["data"] for name, value in properties.items()}
+
+
 def owner(node: Node, group: str = GROUP) -> str:
     """Who owns the group, as this machine sees it; empty when nobody it knows of does."""
     return owners(node).get(group, "")
@@ -140,13 +159,19 @@ def owner(node: Node, group: str = GROUP) -> str:
 
 def owners(node: Node) -> dict[str, str]:
     """Who owns each group, as this machine sees it; nothing when hbd does not answer."""
-    shown = status(node)
+    return _owners(glance(node))
+
+
+def _owners(shown: dict[str, Any] | None) -> dict[str, str]:
     return {} if shown is None else {group["name"]: group["owner"] for group in shown["groups"]}
 
 
 def is_settled(node: Node) -> bool:
     """Whether this machine sees every group served, and nothing on its way."""
-    shown = status(node)
+    return _at_rest(glance(node))
+
+
+def _at_rest(shown: dict[str, Any] | None) -> bool:
     return (
         shown is not None
         and shown["cluster"]["state"] == "stable"
@@ -164,9 +189,10 @@ def settle(lab: Lab, *nodes: str, timeout: float = 20, owned_by: str | dict[str,
     chosen = [lab[name] for name in nodes or lab.nodes]
 
     def settled() -> bool:
-        if not all(is_settled(node) for node in chosen):
+        shown = [glance(node) for node in chosen]
+        if not all(_at_rest(each) for each in shown):
             return False
-        seen = [owners(node) for node in chosen]
+        seen = [_owners(each) for each in shown]
         wanted = dict.fromkeys(seen[0], owned_by) if isinstance(owned_by, str) else owned_by or seen[0]
         return all(each == wanted for each in seen)
 

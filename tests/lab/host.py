@@ -55,12 +55,19 @@ def call(*argv: str | Path, stdin: str = "", check: bool = True) -> str:
 
 
 def wait_until(reached: Callable[[], bool], timeout_s: float, wanted: str, step_s: float = 0.002) -> None:
-    """Poll until `reached`; raises LabError naming what was `wanted` after `timeout_s`."""
+    """Poll until `reached`; raises LabError naming what was `wanted` after `timeout_s`.
+
+    It rests as long as the look took, or what is looked at would be starved by looking.
+    """
     end = time.monotonic() + timeout_s
-    while not reached():
-        if time.monotonic() > end:
+    while True:
+        began = time.monotonic()
+        if reached():
+            return
+        ended = time.monotonic()
+        if ended > end:
             raise LabError(f"not within {timeout_s:g} s: {wanted}")
-        time.sleep(step_s)
+        time.sleep(max(step_s, min(ended - began, 0.2)))
 
 
 def mount_overlay(place: Path, lowers: Sequence[Path]) -> Path:
