@@ -57,6 +57,11 @@ class Connectivity:
 
     # ------------------------------------------------------------ beginnings
 
+    @property
+    def _idle(self) -> bool:
+        """Nothing of this is configured, as in most clusters: it costs them nothing."""
+        return not self._on and not self.pings.any_configured
+
     def begin(self) -> None:
         """Open the ping nodes, and watch the addresses' interfaces if that matters."""
         self.pings.begin()
@@ -70,6 +75,8 @@ class Connectivity:
         self._classic.retime(config.timing)
         self._ping_list = _ping_list(config)
         self._watch(before)
+        if self._idle:
+            self._rest()
 
     def _watched(self) -> tuple[AddressResource, ...]:
         if not self._on:
@@ -121,6 +128,8 @@ class Connectivity:
 
     def stalled(self, lateness_ms: int) -> None:
         """We did not run for so long: nobody else's silence, and no time in which anything lasted."""
+        if self._idle:
+            return
         self.pings.excuse(lateness_ms)
         self._policy.look(self._desk.now.ms, self._own(), None, False)
         self._classic.stalled(lateness_ms)
@@ -160,6 +169,8 @@ class Connectivity:
 
     def proceed(self, peer: Peer | None, custody: Custody, *, acts: bool, fresh: bool) -> None:
         """Once a step. `acts`: we are active and stay; `fresh`: the peer was heard just now."""
+        if self._idle:
+            return
         self.pings.tick()
         self._note_count()
         self._may_act = False
@@ -168,13 +179,17 @@ class Connectivity:
             if any(group.pinned and group.may_run for group in custody.groups.values()):
                 self._policy.adopted()
         if not self._on or not acts or peer is None or not peer.alive:
-            self._policy.look(self._desk.now.ms, self._own(), None, False)
-            self._part()
+            self._rest()
         elif peer.speaks_classic:
             self._follow_classic(peer, custody)
         else:
             self._part()
             self._follow(peer, custody, fresh)
+
+    def _rest(self) -> None:
+        """There is nobody to compare with."""
+        self._policy.look(self._desk.now.ms, self._own(), None, False)
+        self._part()
 
     def _follow(self, peer: Peer, custody: Custody, fresh: bool) -> None:
         now_ms, report = self._desk.now.ms, peer.report
@@ -254,6 +269,8 @@ class Connectivity:
 
     def deadline_ms(self) -> int | None:
         """When `proceed` has something to do."""
+        if self._idle:
+            return None
         now_ms = self._desk.now.ms
         times = [self.pings.deadline_ms(), self._policy.failback_ms(), self._classic.deadline_ms()]
         due_ms = self._policy.due_ms(now_ms)

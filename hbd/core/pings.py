@@ -155,6 +155,10 @@ class PingNodes:
     # ------------------------------------------------------------ what is known
 
     @property
+    def any_configured(self) -> bool:
+        return bool(self._specs)
+
+    @property
     def alive(self) -> int:
         """How many live; 3.0.6's `num_ping_nodes`."""
         return sum(node.status == "ping" for node in self._nodes.values())

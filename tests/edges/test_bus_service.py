@@ -711,6 +711,8 @@ async def following(bus: PrivateBus, *command: str) -> asyncio.subprocess.Proces
         sys.executable, "-m", "hbd.ctl.main", *command,
         stdout=asyncio.subprocess.PIPE, cwd=ROOT_FOLDER,
         env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address},
+        # Whoever runs in the background of a shell ignores it, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
