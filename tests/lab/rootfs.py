@@ -24,6 +24,8 @@ PACKAGES = [
     "systemd",
     "systemd-sysv",
     "dbus",
+    "polkitd",
+    "libglib2.0-bin",
     "python3",
     "python3-venv",
     "iproute2",
