@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hbd import __version__, clock, configuration, cores, realtime, units_boot
+from hbd import __version__, abort, clock, configuration, cores, realtime, units_boot
 from hbd.agents.address import AddressAgent
 from hbd.agents.paths import PathWatch
 from hbd.agents.script import ScriptAgent, Surroundings
@@ -37,7 +37,7 @@ from hbd.config.load import check, local_node_name
 from hbd.config.model import AddressResource, Config, Logging, ResourceSpec, ScriptResource, UnitResource
 from hbd.core.cluster import Cluster
 from hbd.core.effects import Device, Kind, Level, Log, Quit, Reboot
-from hbd.core.events import HeldGroup, Reload, Started, Stop
+from hbd.core.events import HeldGroup, Reload, Stall, Started, Stop
 from hbd.core.membership import Identity
 from hbd.core.views import ClusterView, NodeStatus
 from hbd.driver import MESSAGES, Driver, Edges
@@ -99,6 +99,7 @@ def main(arguments: list[str], gone: list[str]) -> int:
     journal = Journal()
     route_logging(journal)
     realtime.prepare_threads()
+    abort.hold()
     logfiles = LogFiles(journal.alone)
     journal.beside = logfiles
     notifier = Notifier(os.environ.get("NOTIFY_SOCKET"), watched="WATCHDOG_USEC" in os.environ)
@@ -142,6 +143,12 @@ def _start(
             log.error("%s", refusal)
     else:
         realtime.be_ordinary()
+    abort.watch(
+        run.path,
+        (config.rtprio or realtime.DEFAULT_PRIORITY) if config.realtime else None,
+        lambda ms: run.note_stall(Stall(ms, int(time.time()))),
+        journal.log,
+    )
     identity = Identity(
         name=config.local_node,
         uuid=begun.uuid,

@@ -50,14 +50,22 @@ def release_if_overdue(arguments: list[str]) -> list[str]:
     """
     directory = run_dir(arguments)
     try:
-        with open(f"{directory}/alive", "rb") as file:
-            stamp_ms, patience_ms = ALIVE.unpack(file.read(ALIVE.size))
-        silent_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000 - stamp_ms
+        silent_ms, patience_ms = silence(directory)
         if silent_ms <= patience_ms or is_running(directory):
             return []
         return take_off(held_addresses(directory))
     except (OSError, ValueError, struct.error):
         return []
+
+
+def silence(directory: str) -> tuple[int, int]:
+    """How long ago the last healthy moment was, and the peer's patience, in ms.
+
+    Raises OSError, struct.error.
+    """
+    with open(f"{directory}/alive", "rb") as file:
+        stamp_ms, patience_ms = ALIVE.unpack(file.read(ALIVE.size))
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000 - stamp_ms, patience_ms
 
 
 def is_running(directory: str) -> bool:

@@ -184,6 +184,11 @@ class RunDir:
         """Raises OSError."""
         replace(self.path / "stall", f"{stall.ms} {stall.wall_s}\n".encode(), durable=False)
 
+    def note_stall(self, stall: Stall) -> None:
+        """For the next daemon, if it is the longest. Raises OSError."""
+        if stall.ms > self.stall().ms:
+            self.store_stall(stall)
+
     def store_held(self, groups: tuple[HeldGroup, ...]) -> None:
         """Raises OSError."""
         replace(self.path / "held", encode_held(groups), durable=False)

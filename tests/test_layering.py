@@ -8,8 +8,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hbd"
 EDGES = (
-    "agents", "bus", "clock", "cores", "driver", "jobs", "journal", "lease", "logs", "media", "notify",
-    "realtime", "respawn", "state", "units_boot", "watchdog",
+    "abort", "agents", "bus", "clock", "cores", "driver", "jobs", "journal", "lease", "logs", "media",
+    "notify", "realtime", "respawn", "state", "units_boot", "watchdog",
 )  # fmt: skip
 SHARED = ("hbd.netlink", "hbd.systemd1", "hbd.dbusio")
 VALUES = ("hbd.core.events", "hbd.core.effects", "hbd.core.views", "hbd.config.model", "hbd.errors")

@@ -40,18 +40,19 @@ LEASE_MS = QUICK.deadtime_ms - QUICK.keepalive_ms - 100
 LONG_S = 2 * QUICK.deadtime_ms / 1000
 SHORT_S = 1.0
 BACK_US = 1_000_000
+UNWATCHED = "/etc/systemd/system/hbd.service.d/watchdog.conf"
 
 
 @pytest.fixture(scope="module")
 def pair(hbd_layer: Path) -> Iterator[Lab]:
     """A pair at work, which leaves everything where it is; the lease is what it is by default.
 
-    Without systemd's watchdog: a systemd that wakes before hbd does takes it for hung and restarts it, and
-    which of the two wakes first is nobody's choice.
+    Without systemd's watchdog at first: a systemd that wakes before hbd does takes it for hung and restarts
+    it, and which of the two wakes first is nobody's choice. The last test chooses.
     """
     with running_pair(hbd_layer, auto_failback="off") as lab:
         for node in (lab[ONE], lab[TWO]):
-            node.write("/etc/systemd/system/hbd.service.d/watchdog.conf", "[Service]\nWatchdogSec=0\n")
+            node.write(UNWATCHED, "[Service]\nWatchdogSec=0\n")
             node.run("systemctl daemon-reload && systemctl restart hbd")
         settle(lab)
         yield lab
@@ -118,6 +119,13 @@ def taken_over(pair: Lab, old: Node, new: Node, since_us: int) -> None:
     assert serves(new)
     assert len(starts(new, "httpd.service", since_us)) == len(starts(new, "smb.service", since_us)) == 1
     assert starts(old, "httpd.service", since_us) == starts(old, "smb.service", since_us) == []
+
+
+def end_leases(pair: Lab) -> None:
+    for node in (pair[ONE], pair[TWO]):
+        node.write("/etc/ha.d/hbd.cf", "lease off\n")
+        node.run("hbctl reload")
+        wait_until(lambda node=node: rules(node) == "", 10, "no rules of the lease")  # type: ignore[misc]
 
 
 def test_a_freeze_shorter_than_deadtime_moves_nothing_and_the_address_answers_within_a_second(
@@ -196,10 +204,7 @@ def test_with_the_lease_a_frozen_owner_is_silent_before_its_peer_takes_over_and_
 def test_without_the_lease_a_frozen_owner_answers_beside_its_peer_until_it_wakes_and_no_longer(
     pair: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for node in (pair[ONE], pair[TWO]):
-        node.write("/etc/ha.d/hbd.cf", "lease off\n")
-        node.run("hbctl reload")
-        wait_until(lambda node=node: rules(node) == "", 10, "no rules of the lease")  # type: ignore[misc]
+    end_leases(pair)
     old, new = sides(pair)
     with pair.observer.arp_probe() as arp, pair.client.http_probe() as http:
         frozen_us, thawed_us = stand_still(old, LONG_S)
@@ -213,3 +218,34 @@ def test_without_the_lease_a_frozen_owner_answers_beside_its_peer_until_it_wakes
         print(f"\nboth answered until {(both_us[-1] - thawed_us) / 1000:.0f} ms after the thaw")
     assert both_us[-1] - thawed_us < BOTH_US
     assert pages_overlap_us(http, old, new) <= BOTH_US
+
+
+def test_a_systemd_that_wakes_first_and_takes_hbd_for_hung_does_not_make_the_address_answer_any_longer(
+    pair: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end_leases(pair)
+    new, old = sides(pair)
+    old.run(f"rm {UNWATCHED} && systemctl daemon-reload && systemctl restart hbd")
+    settle(pair, owned_by=new.name)
+    old.run("hbctl takeover --wait")
+    settle(pair, owned_by=old.name)
+    before = int(old.run("systemctl show --value --property=NRestarts hbd").stdout)
+    with pair.observer.arp_probe() as arp:
+        # It will not move before systemd's watchdog sends it the signal that ends it.
+        old.run("systemctl kill --signal=STOP --kill-whom=main hbd")
+        frozen_us, thawed_us = stand_still(old, LONG_S)
+        taken_over(pair, old, new, frozen_us)
+        arp.wait_for_rounds_until(now_us())
+    assert int(old.run("systemctl show --value --property=NRestarts hbd").stdout) == before + 1
+    (told,) = said(old, "hbd is taken for hung", frozen_us)
+    both_us = [each.sent_us for each in arp.dual_held()]
+    assert both_us[0] < thawed_us
+    with capsys.disabled():
+        print(
+            f"\nhbd had its signal {(told.monotonic_us - thawed_us) / 1000:.0f} ms after the thaw; "
+            f"both answered until {(both_us[-1] - thawed_us) / 1000:.0f} ms after it"
+        )
+    assert f"{ADDRESS} off at once" in told.message
+    assert both_us[-1] - thawed_us < BOTH_US
+    # Its event loop has not seen how long it stood still; the next hbd knows all the same.
+    assert statistics(old)["longest_stall_ms"] >= LONG_S * 1000 - QUICK.keepalive_ms
