@@ -14,9 +14,10 @@ from random import Random
 from typing import assert_never
 
 from hbd.config.digest import resource_digest
-from hbd.config.model import Bcast, Config, Mcast, MediumSpec, Ping, Serial, Ucast, Ucast6
+from hbd.config.model import Config, Ping
 from hbd.core import picture, protocol
 from hbd.core import report as reports
+from hbd.core.absence import Absence
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.clients import Clients
 from hbd.core.connectivity import Connectivity
@@ -24,18 +25,13 @@ from hbd.core.custody import Custody
 from hbd.core.desk import Desk
 from hbd.core.effects import (
     Answer,
-    CloseLink,
-    Device,
     Effect,
-    FeedWatchdog,
     Kind,
     Level,
-    OpenLink,
     Permit,
     Quit,
     Reboot,
     StoreHeld,
-    StoreStall,
     Transmit,
 )
 from hbd.core.events import (
@@ -59,7 +55,6 @@ from hbd.core.events import (
     Reload,
     RequestId,
     ResourceSeen,
-    Stall,
     Standby,
     Started,
     Stop,
@@ -71,6 +66,7 @@ from hbd.core.groups import Group
 from hbd.core.handover import Handover
 from hbd.core.health import Health, doomed
 from hbd.core.lease import Lease
+from hbd.core.links import Links
 from hbd.core.membership import Died, Identity, Membership, Reported, Said
 from hbd.core.patience import Patience
 from hbd.core.report import Report
@@ -82,8 +78,6 @@ __all__ = ["Cluster", "Identity"]
 
 SOONEST_MS = 2
 """No Tick is wanted sooner than this: a deadline that does not go away must not take the processor."""
-REOPEN_MS = 1000
-"""A medium that cannot be opened is tried again so often."""
 FAREWELL_MS = 2000
 """How long a leaving node goes on with heartbeats if nobody confirms its goodbye (heartbeat 3.0.6)."""
 
@@ -94,6 +88,7 @@ class Cluster:
     def __init__(self, config: Config, identity: Identity, seed: int) -> None:
         self._config, self._identity = config, identity
         self._desk = Desk()
+        self._links = Links(config, self._desk)
         self._membership = Membership(config, identity, self._desk, Random(seed))
         self._talk = Handover(config, self._desk, self._membership.say)
         self._classic_life: int | None = None
@@ -104,27 +99,18 @@ class Cluster:
         self._lease = Lease(config, self._desk, self._patience)
         self._vital = Vital(self._desk)
         self._connectivity = Connectivity(config, self._desk, self._membership.say)
+        self._absence = Absence(config, self._desk, self._membership, self._patience, self._health)
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: Report | None = None
         self._claimed_before: tuple[str, bool] | None = None
         self._stored: tuple[HeldGroup, ...] = ()
-        self._open: dict[MediumSpec, bool] = {}
-        self._reopen_ms: dict[MediumSpec, int] = {}
-        self._failures: dict[MediumSpec, str] = {}
         self._answer_was_routine = False
-        self._reachable = False
-        """A medium has worked. Before that, silence says nothing of the others: nobody is declared dead."""
         self._farewell_ms: int | None = None
         self._farewell_at: tuple[int, int] = (0, 0)
         self._digest_differs: set[str] = set()
         self._settled_peers: set[str] = set()
         self._taking_over = ""
-        self._counters = {"stalls": 0, "late_ticks": 0}
-        self._was_late = False
-        """No Tick was on time since the last gap."""
-        self._stall = Stall()
-        """The longest of this boot."""
 
     # ------------------------------------------------------------ the outside
 
@@ -141,7 +127,7 @@ class Cluster:
             self._last_ms = now.ms
             return self._desk.close()
         if self._started:
-            for fact in self._membership.expire() if self._reachable else ():
+            for fact in self._membership.expire() if self._links.reachable else ():
                 self._take_fact(fact)
             self._notice_deaf_peer()
             self._proceed()
@@ -163,7 +149,7 @@ class Cluster:
     def _effects(self) -> list[Effect]:
         """The step's effects; what is sent has its form for serial lines too, if there are any."""
         effects, channel = self._desk.close(), self._membership.channel
-        if not any(isinstance(medium, Serial) for medium in self._open):
+        if not self._links.has_serial:
             return effects
         return [
             channel.with_line(effect) if isinstance(effect, Transmit) else effect for effect in effects
@@ -194,19 +180,19 @@ class Cluster:
         return None if not self._started or self._done else self._next_deadline_ms
 
     def _find_deadline_ms(self) -> int:
-        times = [self._next_status_ms, *self._reopen_ms.values()]
+        times = [self._next_status_ms, *self._links.deadlines_ms]
         if self._farewell_ms is not None and self._clients.are_gone:
             times.append(self._farewell_ms + FAREWELL_MS)
         peer = self._membership.peer
         talk_ms = self._talk.deadline_ms() if peer is not None and peer.speaks_classic else None
-        peers_ms = self._membership.deadline_ms() if self._reachable else None
+        peers_ms = self._membership.deadline_ms() if self._links.reachable else None
         for deadline_ms in (
             peers_ms, self._custody.deadline_ms(), talk_ms, self._clients.deadline_ms(),
             self._connectivity.deadline_ms(),
         ):  # fmt: skip
             if deadline_ms is not None:
                 times.append(deadline_ms)
-        deaf_ms = self._deaf_at_ms(self._next_status_ms)
+        deaf_ms = self._absence.deaf_at_ms(self._next_status_ms)
         if deaf_ms is not None and deaf_ms > self._desk.now.ms:
             times.append(deaf_ms)
         # What is due now was looked at in this step, or comes up again in the next.
@@ -221,90 +207,45 @@ class Cluster:
 
     def _figures(self) -> dict[str, int]:
         return {
-            **self._counters,
-            "longest_stall_ms": self._stall.ms,
-            "longest_stall_at": self._stall.wall_s,
+            **self._absence.figures,
             "patience_ms": max(self.patience_ms, 0),
             "lease_ms": self._lease.shown_ms,
         }
 
     def _degraded(self) -> tuple[str, ...]:
-        failed = tuple(f"{medium.link}: {reason}" for medium, reason in self._failures.items())
-        return failed + self._lease.degraded + self._connectivity.pings.failures
+        return self._links.degraded + self._lease.degraded + self._connectivity.pings.failures
 
-    # ------------------------------------------------------------ our own absence (rules 13 to 15)
+    # ------------------------------------------------------------ our own absence (rules 12 to 15)
 
     def _notice_gap(self) -> bool:
         """Whether we are on time. A node that did not run for too long has to ask before it serves again."""
-        timing, now_ms = self._config.timing, self._desk.now.ms
-        gap_ms = now_ms - self._last_ms
-        if gap_ms <= 2 * timing.keepalive_ms:
+        gap_ms = self._absence.gap_ms(self._last_ms)
+        if not gap_ms:
             return True
-        self._counters["stalls"] += 1
-        if not self._was_late and not self._health.is_sick:
-            # systemd may have stood still as well, and would kill us for a silence that is over. Said once:
-            # a node that is late again and again is sick. The device has to wait for a Tick on time.
-            self._desk.emit_job(FeedWatchdog(Device.STARVED))
-            self._was_late = True
-        if gap_ms > self._stall.ms:
-            self._stall = Stall(gap_ms, self._desk.now.wall_s)
-            self._desk.emit_job(StoreStall(self._stall))
-        self._membership.excuse(gap_ms - timing.keepalive_ms)
-        self._connectivity.stalled(gap_ms - timing.keepalive_ms)
-        peer = self._membership.peer
-        silent_ms = self._membership.silence_of_ours_ms(self._last_ms)
-        self._desk.log(Level.WARN, Kind.ABSENCE, f"this node did not run for {gap_ms} ms")
-        if peer is not None and (peer.dead or peer.gone) and gap_ms > self.restart_patience_ms:
-            self._membership.exhume(peer)
-        # Whether the peer hears us again takes two keepalives to find out, and it may bury us meanwhile.
-        limit_ms = self.patience_ms - 2 * timing.keepalive_ms
-        if peer is None or peer.dead or peer.gone or silent_ms <= limit_ms:
-            return False
-        if self._custody.may_run_anything:
-            self._desk.log(
-                Level.CRIT, Kind.ABSENCE,
-                f"{peer.name} has not heard this node for {silent_ms} ms and may have taken over: "
-                "addresses off until it was asked", node=peer.name,
-            )  # fmt: skip
-        self._membership.wait_for(peer)
-        self._mute(peer)
+        self._connectivity.stalled(gap_ms - self._config.timing.keepalive_ms)
+        peer = self._absence.forgotten_by(gap_ms, self._last_ms, serving=self._custody.may_run_anything)
+        if peer is not None:
+            self._membership.wait_for(peer)
+            self._mute(peer)
         return False
 
+    def _notice_deaf_peer(self) -> None:
+        peer = self._absence.deaf_peer() if self._custody.serving else None
+        if peer is not None:
+            self._mute(peer)
+
     def _mute(self, peer: Peer) -> None:
+        """Addresses off, and nothing announced, before the peer has answered."""
         self._lease.end()
         self._custody.mute()
         self._desk.emit(Permit(0))
         if peer.speaks_classic:
             self._talk.ask_again()
 
-    def _notice_deaf_peer(self) -> None:
-        """We hear a peer that does not echo us: it will bury us, so give way before it does (rule 12)."""
-        peer, due_ms, now_ms = self._membership.peer, self._deaf_at_ms(self._desk.now.ms), self._desk.now.ms
-        if peer is None or due_ms is None or now_ms < due_ms or not self._custody.serving:
-            return
-        if now_ms - self._membership.heard_ms(peer.name) > 2 * self._config.timing.keepalive_ms:
-            return
-        silent_ms = now_ms - self._membership.unechoed_since_ms()
-        self._desk.log(
-            Level.CRIT, Kind.ABSENCE,
-            f"{peer.name} is heard but has not heard this node for {silent_ms} ms: "
-            "addresses off until it answers", node=peer.name,
-        )  # fmt: skip
-        self._mute(peer)
-
-    def _deaf_at_ms(self, until_ms: int) -> int | None:
-        """When the peer has to be taken for deaf, if that is not later than `until_ms`."""
-        # An echo may be two keepalives old; where deadtime leaves no more than that, nothing can be told.
-        limit_ms = max(self.patience_ms, 5 * self._config.timing.keepalive_ms // 2)
-        if self._membership.unechoed_since_ms() + limit_ms >= until_ms:
-            return None
-        return self._membership.deaf_at_ms(limit_ms)
-
     @property
     def patience_ms(self) -> int:
         """How long we may go unheard before the peer may take over, less what an echo may age."""
-        timing = self._patience.sure
-        return timing.deadtime_ms - timing.keepalive_ms - timing.keepalive_ms // 2
+        return self._absence.patience_ms
 
     @property
     def heard_ms(self) -> int:
@@ -313,15 +254,8 @@ class Cluster:
 
     @property
     def restart_patience_ms(self) -> int:
-        """How long hbd may be gone before somebody may have taken over what runs here.
-
-        A peer that is dead has to boot first, and then waits for initdead. (If it is not dead but cut off,
-        it has taken over already, and this changes nothing.)
-        """
-        peer, timing = self._membership.peer, self._config.timing
-        if peer is None or peer.dead or peer.gone:
-            return self.patience_ms + timing.initdead_ms - timing.deadtime_ms
-        return self.patience_ms
+        """How long hbd may be gone before somebody may have taken over what runs here."""
+        return self._absence.restart_patience_ms
 
     # ------------------------------------------------------------ events
 
@@ -333,9 +267,9 @@ class Cluster:
                     self._take_fact(fact)
             case Tick(load):
                 self._membership.channel.load = load
-                self._reopen()
+                self._links.reopen()
             case Started(held, late, silent_ms, stall):
-                self._stall = stall
+                self._absence.longest = stall
                 self._begin(held, late)
                 if held:
                     self._membership.was_silent(silent_ms)
@@ -343,15 +277,11 @@ class Cluster:
                 self._connectivity.link(event, ping)
             case PingAnswered() | PathSeen():
                 self._answer_was_routine = not self._connectivity.take(event)
-            case LinkOpened(medium) if medium not in self._open:
-                self._desk.emit(CloseLink(medium))
             case LinkOpened(medium):
-                self._open[medium] = True
-                self._failures.pop(medium, None)
-                self._reach()
-                self._desk.log(Level.INFO, Kind.LINK_OPENED, _opened(medium), link=medium.link)
+                if self._links.opened(medium):
+                    self._reach()
             case LinkFailed(medium, reason):
-                self._link_failed(medium, reason)
+                self._links.failed(medium, reason)
             case JobDone(job, outcome):
                 self._custody.job_done(job, outcome)
             case ResourceSeen():
@@ -376,10 +306,7 @@ class Cluster:
     def _begin(self, held: tuple[HeldGroup, ...], late: bool) -> None:
         self._started = True
         self._membership.begin()
-        for medium in self._config.media:
-            if not isinstance(medium, Ping):
-                self._open[medium] = False
-                self._desk.emit(OpenLink(medium))
+        self._links.begin()
         self._connectivity.begin()
         self._stored = held
         self._custody.probe(held, late)
@@ -390,29 +317,9 @@ class Cluster:
 
     def _reach(self) -> None:
         """Only now can the others be heard: initdead counts from here."""
-        if not self._reachable:
-            self._reachable = True
+        if not self._links.reachable:
+            self._links.reachable = True
             self._membership.begin()
-
-    def _link_failed(self, medium: MediumSpec, reason: str) -> None:
-        if medium not in self._open:
-            return
-        self._open[medium] = False
-        self._reopen_ms[medium] = self._desk.now.ms + REOPEN_MS
-        if self._failures.get(medium) != reason:
-            self._failures[medium] = reason
-            text = f"{medium.link}: {reason}; trying again"
-            self._desk.log(Level.ERROR, Kind.LINK_FAILED, text, link=medium.link)
-            if len(self._failures) == len(self._open):
-                text = "No working comm channels to write to."
-                text += "" if self._reachable else " Nothing is started before there is one."
-                self._desk.log(Level.CRIT, Kind.LINK_FAILED, text)
-
-    def _reopen(self) -> None:
-        for medium, due_ms in list(self._reopen_ms.items()):
-            if due_ms <= self._desk.now.ms:
-                del self._reopen_ms[medium]
-                self._desk.emit(OpenLink(medium))
 
     def _take_fact(self, fact: Reported | Died | Said) -> None:
         match fact:
@@ -527,17 +434,9 @@ class Cluster:
             raise Refused("hbd is still finding out what runs here; reload again in a moment")
         if config.nodes != self._config.nodes or config.local_node != self._config.local_node:
             raise Refused("other nodes in ha.cf take effect only when hbd is restarted")
-        for medium in self._config.media:
-            if medium not in config.media and medium in self._open:
-                del self._open[medium]
-                self._reopen_ms.pop(medium, None)
-                self._failures.pop(medium, None)
-                self._desk.emit(CloseLink(medium))
-        for medium in config.media:
-            if medium not in self._open and not isinstance(medium, Ping):
-                self._open[medium] = False
-                self._desk.emit(OpenLink(medium))
         self._config = config
+        self._links.reconfigure(config)
+        self._absence.reconfigure(config)
         self._membership.reconfigure(config)
         self._talk.reconfigure(config)
         self._custody.reconfigure(config, resource_digest(config.groups))
@@ -717,9 +616,7 @@ class Cluster:
         """What a healthy node does at each Tick: retry, feed the watchdogs."""
         custody = self._custody
         custody.drop_muted()
-        self._was_late = self._was_late and not on_time
-        if not on_time:
-            self._counters["late_ticks"] += 1
+        self._absence.ticked(on_time)
         needed = self._membership.status == "active" or bool(custody.held)
         groups, why = self._doomed()
         pulse = self._health.pulse(
@@ -760,25 +657,3 @@ class Cluster:
         if held != self._stored:
             self._stored = held
             self._desk.emit(StoreHeld(held))
-
-
-def _opened(medium: MediumSpec) -> str:
-    match medium:
-        case Bcast(interface, port):
-            return f"UDP Broadcast heartbeat started on port {port} ({port}) interface {interface}"
-        case Ucast(interface, target, port):
-            return f"ucast: started on port {port} interface {interface} to {target}"
-        case Ucast6(interface, target, port):
-            return f"ucast6: started on port {port} interface {interface} to {target}"
-        case Mcast(interface, group, port, ttl, loop, version):
-            what = "UDP multicast heartbeat" if version == 4 else "UDPv6 multicast heartbeat"
-            return (
-                f"{what} started for group {group} port {port} interface {interface} "
-                f"(ttl={ttl} loop={int(loop)})"
-            )
-        case Serial(device, baud):
-            return f"Starting serial heartbeat on tty {device} ({baud} baud)"
-        case Ping():
-            return "ping heartbeat started."
-        case _:
-            assert_never(medium)
