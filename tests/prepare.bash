@@ -14,6 +14,7 @@ readonly TOOLS_PACKAGES=(
     python3 python3-venv python3-dev gcc libc6-dev pkg-config libsystemd-dev
     systemd systemd-container mmdebstrap debian-archive-keyring mount util-linux
     iproute2 nftables procps dbus-daemon libglib2.0-bin
+    tmux man-db groff-base zsh fish
 )
 # For ./test --vm only.
 readonly VM_PACKAGES=(qemu-system-x86 e2fsprogs zstd)

@@ -90,9 +90,8 @@ def test_meson_build_lists_every_module_and_no_other(machine: Path) -> None:
 def test_every_file_for_the_machine_is_in_meson_build() -> None:
     listed = (CHECKOUT / "meson.build").read_text()
 
-    shipped = [
-        path for folder in ("systemd", "dbus", "etc", "docs") for path in (CHECKOUT / folder).iterdir()
-    ]
+    folders = ("systemd", "dbus", "etc", "docs")
+    shipped = [path for folder in folders for path in (CHECKOUT / folder).rglob("*") if path.is_file()]
 
     for path in shipped:
         name = path.name.removesuffix(".in")
@@ -118,7 +117,7 @@ def test_the_locks_fix_every_package_by_hash() -> None:
 
 
 def test_everything_that_hbd_imports_from_others_works_in_the_laid_environment(machine: Path) -> None:
-    code = "import cryptography, dbus_next, pyroute2, serial, systemd.journal, hbd; print(hbd.__file__)"
+    code = "import cryptography, dbus_next, pyroute2, rich, serial, systemd.journal, hbd; print(hbd.__file__)"
 
     done = run_in(machine, f"/{VENV}/bin/python", "-I", "-c", code)
 

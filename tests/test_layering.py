@@ -49,6 +49,7 @@ ONE_IMPORTER = {
     "dbus_next": "dbusio.py",
     "cryptography": "core/auth.py",
     "serial": "media/tty.py",
+    "rich": "ctl/terminal.py",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

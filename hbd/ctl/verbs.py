@@ -39,6 +39,8 @@ async def run(args: argparse.Namespace) -> int:
             await daemon.reload()
             print("the configuration was read again")
             return WHOLE
+        case "names":
+            return await names_of(daemon, args.kind)
         case _:
             raise AssertionError(f"no verb {args.verb}")
 
@@ -183,3 +185,13 @@ def _event(signal: Message) -> tuple[str, str]:
 
 def _assignments(properties: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in properties.items())
+
+
+async def names_of(daemon: Daemon, kind: str) -> int:
+    """The names of what there is, one a line, for the completions of the shells."""
+    shown = await daemon.read()
+    groups = [group.name for group in shown.groups]
+    nodes = [node.name for node in shown.nodes if node.kind == "normal"]
+    for name in groups if kind == "group" else nodes:
+        print(name)
+    return WHOLE

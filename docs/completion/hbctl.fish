@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Generated with https://github.com/tqdm/shtab; see tests/generated.py.
+
+
+# Parse current commandline:
+# - _shtab_hbctl_cmdpath=(sub)command path seen so far
+# - _shtab_hbctl_npos=number of positional arguments given after it
+# - options are skipped based on _shtab_hbctl_opts_with_value & _shtab_hbctl_commands lists
+function _shtab_hbctl_scan
+  set -g _shtab_hbctl_cmdpath ''
+  set -g _shtab_hbctl_npos 0
+  set -l tokens (commandline -opc)
+  set -e tokens[1]
+  set -l expect_value 0
+  for t in $tokens
+    if test $expect_value -eq 1
+      set expect_value 0
+      continue
+    end
+    switch "$t"
+      case '--*=*'
+        continue
+      case '-*'
+        if contains -- $t $_shtab_hbctl_opts_with_value
+          set expect_value 1
+        end
+        continue
+      case '*'
+        if test $_shtab_hbctl_npos -eq 0
+          set -l candidate $t
+          if test -n "$_shtab_hbctl_cmdpath"
+            set candidate "$_shtab_hbctl_cmdpath $t"
+          end
+          if contains -- $candidate $_shtab_hbctl_commands
+            set -g _shtab_hbctl_cmdpath $candidate
+            continue
+          end
+        end
+        set -g _shtab_hbctl_npos (math $_shtab_hbctl_npos + 1)
+    end
+  end
+end
+
+# Condition helper: true if the current (sub)command path equals the given one.
+function _shtab_hbctl_using
+  _shtab_hbctl_scan
+  test "$_shtab_hbctl_cmdpath" = "$argv"
+end
+
+set -g _shtab_hbctl_commands status standby takeover why events reload check migrate
+set -g _shtab_hbctl_opts_with_value --timeout
+
+complete -c hbctl -e
+complete -c hbctl -f
+
+complete -c hbctl -n _shtab_hbctl_using -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n _shtab_hbctl_using -l version -d 'tell the version'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a status -d 'Shows one sentence on the whole, then what is wrong (marked with !), then nodes, links, and groups with their resources. The state of a group is its owner'"'"'s; the state of a resource is what this node sees. Last comes the longest time in this boot that hbd did not run on this node, if it was more than half of what the other node suffers before it may take over.'
+complete -c hbctl -n '_shtab_hbctl_using status' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using status' -l json -d 'the same for programs: cluster, nodes, links and groups, each group with its resources. The keys are the names of the D-Bus properties in snake_case, see org.linux_ha.Heartbeat1(5). What changes with every datagram is not among them'
+complete -c hbctl -n '_shtab_hbctl_using status' -l watch -d 'show it again whenever it changes, until interrupted. With --json each picture is one line, and null while the daemon is away'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a standby -d 'Hands groups over to the peer. local are the groups whose home is this node, foreign those whose home is the peer, failback is another word for foreign, and all is meant when nothing is given. The command returns as soon as the transition has begun.'
+complete -c hbctl -n '_shtab_hbctl_using standby' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using standby' -l wait -d 'return when it has ended'
+complete -c hbctl -n '_shtab_hbctl_using standby' -l timeout -x -d 'with --wait: wait no longer than this; the transition goes on all the same'
+complete -c hbctl -n '_shtab_hbctl_using standby; and test $_shtab_hbctl_npos -eq 0' -ka "all local foreign failback" -d 'groups by home node, seen from here; all if nothing is given'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a takeover -d 'Asks the peer to hand groups over to this node; otherwise as standby. The words are meant from this node'"'"'s side.'
+complete -c hbctl -n '_shtab_hbctl_using takeover' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using takeover' -l wait -d 'return when it has ended'
+complete -c hbctl -n '_shtab_hbctl_using takeover' -l timeout -x -d 'with --wait: wait no longer than this; the transition goes on all the same'
+complete -c hbctl -n '_shtab_hbctl_using takeover; and test $_shtab_hbctl_npos -eq 0' -ka "all local foreign failback" -d 'groups by home node, seen from here; all if nothing is given'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a why -d 'Says why a group is as it is. A group has the name of its first resource, as written in haresources.'
+complete -c hbctl -n '_shtab_hbctl_using why' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using why; and test $_shtab_hbctl_npos -eq 0' -ka "(hbctl names group 2>/dev/null)" -d 'its first resource, as in haresources'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a events -d 'Prints a line for each change, until interrupted.'
+complete -c hbctl -n '_shtab_hbctl_using events' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a reload -d 'Has the configuration read again, as systemctl reload hbd does. If it is wrong, the old one stays in force and the errors are printed.'
+complete -c hbctl -n '_shtab_hbctl_using reload' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a check -d 'Validates a configuration without using it, as hbd --check does, and then prints what happens, and when, if this node falls silent: keepalive, warntime, the limit of systemd'"'"'s watchdog, the timeout of the watchdog device if there is one, deadtime and takeover, in their order, in milliseconds. Warntime, deadtime and takeover count from the last heartbeat that the peer has heard, the watchdogs from the last food, which is at most one keepalive younger. The daemon need not run.'
+complete -c hbctl -n '_shtab_hbctl_using check' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using check; and test $_shtab_hbctl_npos -eq 0' -ka "(__fish_complete_directories)" -d 'where the files are; $HBD_CONFIG_DIR or /etc/ha.d if nothing is given'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a migrate -d 'Reads the files of a heartbeat 3.0.6, looks round on the machine, and says line by line what will be different under hbd. It changes nothing, and neither daemon need run. Each line reads path:line:column: kind: text with one of these kinds:'
+complete -c hbctl -n '_shtab_hbctl_using migrate' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using migrate' -l check -d 'only look, change nothing'
+complete -c hbctl -n '_shtab_hbctl_using migrate; and test $_shtab_hbctl_npos -eq 0' -ka "(__fish_complete_directories)" -d 'where the files are; $HBD_CONFIG_DIR or /etc/ha.d if nothing is given'

@@ -1,0 +1,143 @@
+#compdef hbctl
+
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Generated with https://github.com/tqdm/shtab; see tests/generated.py.
+
+
+_shtab_hbctl_commands() {
+  local _commands=(
+    check:'Validates a configuration without using it, as hbd --check does, and then prints what happens, and when, if this node falls silent: keepalive, warntime, the limit of systemd'"'"'s watchdog, the timeout of the watchdog device if there is one, deadtime and takeover, in their order, in milliseconds. Warntime, deadtime and takeover count from the last heartbeat that the peer has heard, the watchdogs from the last food, which is at most one keepalive younger. The daemon need not run.'
+    events:'Prints a line for each change, until interrupted.'
+    migrate:'Reads the files of a heartbeat 3.0.6, looks round on the machine, and says line by line what will be different under hbd. It changes nothing, and neither daemon need run. Each line reads path:line:column: kind: text with one of these kinds:'
+    reload:'Has the configuration read again, as systemctl reload hbd does. If it is wrong, the old one stays in force and the errors are printed.'
+    standby:'Hands groups over to the peer. local are the groups whose home is this node, foreign those whose home is the peer, failback is another word for foreign, and all is meant when nothing is given. The command returns as soon as the transition has begun.'
+    status:'Shows one sentence on the whole, then what is wrong (marked with !), then nodes, links, and groups with their resources. The state of a group is its owner'"'"'s; the state of a resource is what this node sees. Last comes the longest time in this boot that hbd did not run on this node, if it was more than half of what the other node suffers before it may take over.'
+    takeover:'Asks the peer to hand groups over to this node; otherwise as standby. The words are meant from this node'"'"'s side.'
+    why:'Says why a group is as it is. A group has the name of its first resource, as written in haresources.'
+  )
+  _describe 'hbctl commands' _commands
+}
+
+_shtab_hbctl_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "(- : *)--version[tell the version]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_defaults_added=0
+
+_shtab_hbctl_check_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":where the files are\; \$HBD_CONFIG_DIR or \/etc\/ha.d if nothing is given:_files -/"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_check_defaults_added=0
+
+_shtab_hbctl_events_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_events_defaults_added=0
+
+_shtab_hbctl_migrate_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--check[only look, change nothing]"
+  ":where the files are\; \$HBD_CONFIG_DIR or \/etc\/ha.d if nothing is given:_files -/"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_migrate_defaults_added=0
+
+_shtab_hbctl_reload_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_reload_defaults_added=0
+
+_shtab_hbctl_standby_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--wait[return when it has ended]"
+  "--timeout[with --wait\: wait no longer than this\; the transition goes on all the same]:SECONDS:"
+  ":groups by home node, seen from here\; all if nothing is given:(all local foreign failback)"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_standby_defaults_added=0
+
+_shtab_hbctl_status_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--json[the same for programs\: cluster, nodes, links and groups, each group with its resources. The keys are the names of the D-Bus properties in snake_case, see org.linux_ha.Heartbeat1(5). What changes with every datagram is not among them]"
+  "--watch[show it again whenever it changes, until interrupted. With --json each picture is one line, and null while the daemon is away]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_status_defaults_added=0
+
+_shtab_hbctl_takeover_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--wait[return when it has ended]"
+  "--timeout[with --wait\: wait no longer than this\; the transition goes on all the same]:SECONDS:"
+  ":groups by home node, seen from here\; all if nothing is given:(all local foreign failback)"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_takeover_defaults_added=0
+
+_shtab_hbctl_why_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":its first resource, as in haresources:_hbctl_groups"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_why_defaults_added=0
+
+
+_shtab_hbctl() {
+  local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->hbctl'
+
+  # Add default positional/remainder specs only if none exist, and only once per session
+  if (( ! _shtab_hbctl_defaults_added )); then
+    if (( ${_shtab_hbctl_options[(I)${(q)one_or_more}*]} +          ${_shtab_hbctl_options[(I)${(q)remainder}*]} +          ${_shtab_hbctl_options[(I)${(q)default}]} == 0 )); then
+      _shtab_hbctl_options+=(': :_shtab_hbctl_commands' '*::: :->hbctl')
+    fi
+    _shtab_hbctl_defaults_added=1
+  fi
+  _arguments -C -s $_shtab_hbctl_options
+
+  case $state in
+    hbctl)
+      words=($line[1] "${words[@]}")
+      (( CURRENT += 1 ))
+      curcontext="${curcontext%:*:*}:_shtab_hbctl-$line[1]:"
+      case $line[1] in
+        check) _arguments -C -s $_shtab_hbctl_check_options ;;
+        events) _arguments -C -s $_shtab_hbctl_events_options ;;
+        migrate) _arguments -C -s $_shtab_hbctl_migrate_options ;;
+        reload) _arguments -C -s $_shtab_hbctl_reload_options ;;
+        standby) _arguments -C -s $_shtab_hbctl_standby_options ;;
+        status) _arguments -C -s $_shtab_hbctl_status_options ;;
+        takeover) _arguments -C -s $_shtab_hbctl_takeover_options ;;
+        why) _arguments -C -s $_shtab_hbctl_why_options ;;
+      esac
+  esac
+}
+
+# Custom Preamble
+_hbctl_groups() { local -a found; found=(${(f)"$(hbctl names group 2>/dev/null)"}); compadd -a found; }
+_hbctl_nodes() { local -a found; found=(${(f)"$(hbctl names node 2>/dev/null)"}); compadd -a found; }
+
+# End Custom Preamble
+
+
+typeset -A opt_args
+
+if [[ $zsh_eval_context[-1] == eval ]]; then
+  # eval/source/. command, register function for later
+  compdef _shtab_hbctl -N hbctl
+else
+  # autoload from fpath, call function directly
+  _shtab_hbctl "$@"
+fi

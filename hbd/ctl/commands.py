@@ -1,0 +1,221 @@
+"""hbctl's commands: the table that its parser, its manual page and the shells' completions are made of.
+
+A new verb is a row here and a branch in `main.run` or, if it talks to the daemon, in `verbs.run`.
+After a change: `python -m tests.generated`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from hbd.ctl.parser import Section, Verb, argument, build
+
+SCOPES = ("all", "local", "foreign", "failback")
+
+ABOUT = """\
+`hbctl` asks the `hbd` of this machine over D-Bus, and shows what that node knows. It never starts the daemon.
+Everyone may look; only root, or whom polkit allows, may change something.
+"""
+
+EXITS = (
+    (0, "It is done; for `status`: the cluster is whole"),
+    (1, "It was refused, or it failed; for `status`: something is wrong, and is named after a mark"),
+    (2, "The command line is wrong, or there is no such group or node"),
+    (3, "The daemon is not running, does not answer, or left the bus while it was waited for"),
+    (78, "`check` or `migrate` found an error in the configuration"),
+    (130, "It was interrupted by Ctrl-C, which stops only the looking: what the cluster has begun goes on"),
+)
+
+
+def seconds(text: str) -> float:
+    """A time limit on the command line."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return number
+
+
+WHICH = argument(
+    "which",
+    text="groups by home node, seen from here; all if nothing is given",
+    nargs="?",
+    default="all",
+    choices=SCOPES,
+    metavar="WHICH",
+)
+WAIT = argument("--wait", text="return when it has ended", action="store_true")
+TIMEOUT = argument(
+    "--timeout",
+    text="with `--wait`: wait no longer than this; the transition goes on all the same",
+    type=seconds,
+    metavar="SECONDS",
+)
+GROUP = argument(
+    "group", text="its first resource, as in *haresources*", completed_by="group", metavar="GROUP"
+)
+DIRECTORY = argument(
+    "directory",
+    text="where the files are; `$HBD_CONFIG_DIR` or `/etc/ha.d` if nothing is given",
+    completed_by="directory",
+    nargs="?",
+    type=Path,
+    metavar="DIR",
+    default=os.environ.get("HBD_CONFIG_DIR", "/etc/ha.d"),
+)
+
+VERBS = (
+    Verb(
+        "status",
+        "nodes, links, groups and resources on one screen",
+        """\
+        Shows one sentence on the whole, then what is wrong (marked with !), then nodes, links, and groups
+        with their resources. The state of a group is its owner's; the state of a resource is what this
+        node sees. Last comes the longest time in this boot that hbd did not run on this node, if it was
+        more than half of what the other node suffers before it may take over.
+        """,
+        (
+            argument(
+                "--json",
+                text="the same for programs: `cluster`, `nodes`, `links` and `groups`, each group with its "
+                "`resources`. The keys are the names of the D-Bus properties in snake_case, see "
+                "org.linux_ha.Heartbeat1(5). What changes with every datagram is not among them",
+                action="store_true",
+            ),
+            argument(
+                "--watch",
+                text="show it again whenever it changes, until interrupted. With `--json` each picture is "
+                "one line, and `null` while the daemon is away",
+                action="store_true",
+            ),
+        ),
+        (
+            (0, "The cluster is whole"),
+            (1, "Something is wrong, and is named after an exclamation mark"),
+            (3, "The daemon is not running"),
+        ),
+    ),
+    Verb(
+        "standby",
+        "hand resource groups over to the peer",
+        """\
+        Hands groups over to the peer. `local` are the groups whose home is this node, `foreign` those
+        whose home is the peer, `failback` is another word for `foreign`, and `all` is meant when nothing
+        is given. The command returns as soon as the transition has begun.
+        """,
+        (WHICH, WAIT, TIMEOUT),
+        (
+            (0, "The transition has begun, with `--wait`: is done; or there was nothing to do"),
+            (1, "It was refused; with `--wait`: it failed, was cancelled, or took longer than `--timeout`"),
+        ),
+    ),
+    Verb(
+        "takeover",
+        "ask the peer for resource groups",
+        """\
+        Asks the peer to hand groups over to this node; otherwise as `standby`. The words are meant from
+        this node's side.
+        """,
+        (WHICH, WAIT, TIMEOUT),
+        (
+            (0, "The transition has begun, with `--wait`: is done; or there was nothing to do"),
+            (1, "It was refused; with `--wait`: it failed, was cancelled, or took longer than `--timeout`"),
+        ),
+    ),
+    Verb(
+        "why",
+        "why a group is where it is",
+        """\
+        Says why a group is as it is. A group has the name of its first resource, as written in *haresources*.
+        """,
+        (GROUP,),
+        ((2, "There is no such group"),),
+    ),
+    Verb("events", "follow what changes", "Prints a line for each change, until interrupted."),
+    Verb(
+        "reload",
+        "read the configuration again",
+        """\
+        Has the configuration read again, as `systemctl reload hbd` does. If it is wrong, the old one
+        stays in force and the errors are printed.
+        """,
+        exits=((1, "The configuration is wrong, and the old one stays in force"),),
+    ),
+    Verb(
+        "check",
+        "validate a configuration without using it",
+        """\
+        Validates a configuration without using it, as `hbd --check` does, and then prints what happens,
+        and when, if this node falls silent: keepalive, warntime, the limit of systemd's watchdog, the
+        timeout of the watchdog device if there is one, deadtime and takeover, in their order, in
+        milliseconds. Warntime, deadtime and takeover count from the last heartbeat that the peer has
+        heard, the watchdogs from the last food, which is at most one keepalive younger. The daemon need
+        not run.
+        """,
+        (DIRECTORY,),
+        ((0, "There is no error"), (78, "There are errors")),
+    ),
+    Verb(
+        "migrate",
+        "what will be different after heartbeat 3.0.6",
+        """\
+        Reads the files of a heartbeat 3.0.6, looks round on the machine, and says line by line what will
+        be different under hbd. It changes nothing, and neither daemon need run. Each line reads
+        *path*:*line*:*column*: *kind*: *text* with one of these kinds:
+
+        - `error`: hbd would not start with this.
+        - `action`: This has to be done before hbd takes heartbeat's place: a program that hbd does not
+          start, a unit that starts at boot, a name that only one of the two daemons knows.
+        - `note`: It will be different, and nothing need be done if that is all right: where the log is,
+          what has no effect, which unit stands for an init script, which commands have other names.
+
+        The last line, on standard error, is `ready` or says how much there is to do. Run it as root,
+        since *authkeys* is for root only. */usr/share/doc/hbd/migrating-from-heartbeat.md* has the whole
+        procedure, and the way back.
+        """,
+        (
+            argument("--check", text="only look, change nothing", action="store_true", required=True),
+            DIRECTORY,
+        ),
+        ((0, "Ready: there is nothing but notes"), (1, "An action, but no error"), (78, "There are errors")),
+    ),
+    Verb(
+        "names",
+        "names for the shells' completions, one a line",
+        arguments=(argument("kind", text="what is named", choices=("group", "node")),),
+        hidden=True,
+    ),
+)
+
+SECTIONS = (
+    Section(
+        "ENVIRONMENT",
+        entries=(
+            ("`DBUS_SYSTEM_BUS_ADDRESS`", "The bus to use instead of the system's; for tests."),
+            ("`HBD_CONFIG_DIR`", "See `check` and `migrate`."),
+        ),
+    ),
+    Section(
+        "EXAMPLES",
+        text="""\
+        Restart this machine when the other one serves:
+
+            hbctl standby --wait --timeout 60 && systemctl reboot
+
+        Which node has which group, for a script:
+
+            hbctl status --json | jq -r '.groups[] | "\\(.name) \\(.owner)"'
+        """,
+    ),
+    Section(
+        "SEE ALSO",
+        text="hbd(8), ha.d(5), org.linux_ha.Heartbeat1(5), systemctl(1), journalctl(1), busctl(1)",
+    ),
+)
+"""What the manual page has beyond the commands."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """hbctl's."""
+    return build("hbctl", ABOUT, VERBS, EXITS)
