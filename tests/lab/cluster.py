@@ -268,7 +268,7 @@ def jobs_done(node: Node, unit: str, kind: str, since_us: int = 0) -> list[Entry
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One thing a watcher saw: the address `up` or `gone`, or a `heartbeat`."""
+    """One thing a watcher saw: the address `up` or `gone`, a `carrier` or `no carrier`, or a `heartbeat`."""
 
     at_us: int
     where: str
@@ -324,6 +324,11 @@ class Watch:
 def watch_address(lab: Lab, node: str, address: str = ADDRESS) -> Watch:
     """See the address come (`up`) and go (`gone`) in the machine's kernel."""
     return Watch("address", address, _place(lab, node))
+
+
+def watch_carrier(lab: Lab, node: str, interface: str) -> Watch:
+    """See the machine's interface lose its carrier (`no carrier`) and have one again (`carrier`)."""
+    return Watch("carrier", interface, _place(lab, node))
 
 
 def watch_heartbeats(lab: Lab, node: str, of: str) -> Watch:

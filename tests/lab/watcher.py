@@ -2,6 +2,8 @@
 
     watcher.py address ADDRESS MACHINE=NAMESPACE…
         the address comes (`up`) and goes (`gone`) in these network namespaces, as netlink tells
+    watcher.py carrier INTERFACE MACHINE=NAMESPACE
+        that interface has a carrier from now on (`carrier`), or none (`no carrier`), as netlink tells
     watcher.py heartbeats MACHINE=NAMESPACE ADDRESS…
         heartbeats from these addresses arrive there: `t=status` to port 694, each once,
         when the first copy of it comes
@@ -23,7 +25,10 @@ import time
 from collections.abc import Iterator
 
 _NEWADDR, _DELADDR = 20, 21
-_RTMGRP_IPV4_IFADDR = 0x10
+_NEWLINK = 16
+_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
+_IFLA_IFNAME = 3
+_IFF_LOWER_UP = 0x10000
 _IFA_LOCAL = 2
 _SO_TIMESTAMPNS = 35
 _PACKET_OUTGOING = 4
@@ -62,6 +67,44 @@ def address_changes(message: bytes) -> Iterator[tuple[str, bytes]]:
         at += (length + 3) & ~3
 
 
+def carriers(message: bytes, interface: str) -> Iterator[bool]:
+    """Whether the interface has a carrier, by each word on it in one read of the socket."""
+    at = 0
+    while at + 16 <= len(message):
+        length, kind = struct.unpack_from("=IH", message, at)
+        attribute = at + 32  # After the header, 16 bytes, and ifinfomsg, 16.
+        while kind == _NEWLINK and attribute + 4 <= at + length:
+            size, name = struct.unpack_from("=HH", message, attribute)
+            text = message[attribute + 4 : attribute + size].rstrip(b"\0")
+            if name == _IFLA_IFNAME and text == interface.encode():
+                yield bool(struct.unpack_from("=I", message, at + 24)[0] & _IFF_LOWER_UP)
+            attribute += (size + 3) & ~3
+        at += (length + 3) & ~3
+
+
+def watch_carrier(interface: str, where: str, namespace: str) -> None:
+    """Every change, and how it is at the first word on it."""
+    be_urgent()
+    enter(namespace)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
+        kernel.bind((0, _RTMGRP_LINK))
+        write(now_us(), "", "watching")
+        last: bool | None = None
+        while True:
+            message = kernel.recv(1 << 16)
+            at_us = now_us()
+            for has_one in carriers(message, interface):
+                if has_one is not last:
+                    write(at_us, where, "carrier" if has_one else "no carrier")
+                last = has_one
+
+
+def be_urgent() -> None:
+    """Or hbd, which is of real-time priority, would keep us from reading for many milliseconds."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(90))
+
+
 def watch_address(address: str, places: dict[str, str]) -> None:
     """Changes that bear the same time happened in an order that is not known.
 
@@ -70,9 +113,7 @@ def watch_address(address: str, places: dict[str, str]) -> None:
     namespace, what was read until then is how things are at that moment.
     """
     wanted = socket.inet_aton(address)
-    # Or hbd, which is of real-time priority, would keep us from reading for many milliseconds.
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(90))
+    be_urgent()
     kernels = {}
     for name, namespace in places.items():
         enter(namespace)
@@ -123,6 +164,9 @@ def main() -> None:
     match sys.argv[1:]:
         case ["address", address, *places]:
             watch_address(address, dict(place.split("=", 1) for place in places))
+        case ["carrier", interface, place]:
+            where, _, namespace = place.partition("=")
+            watch_carrier(interface, where, namespace)
         case ["heartbeats", place, *sources]:
             where, _, namespace = place.partition("=")
             watch_heartbeats(where, namespace, sources)
