@@ -8,11 +8,13 @@ import pytest
 
 from hbd.config.model import AddressResource, AutoFailback, Bcast, Config, GroupSpec, Key, Keys
 from hbd.core import protocol
+from hbd.core.classic_sets import ALL, FOREIGN, LOCAL, NONE, Phase, Sets, mirror, named
 from hbd.core.desk import Desk
 from hbd.core.effects import Log
 from hbd.core.events import Instant, Scope
-from hbd.core.handover import ALL, FOREIGN, LOCAL, NONE, Handover, Phase, Role, Sets, mirror, named
+from hbd.core.handover import Handover
 from hbd.core.message import Message
+from hbd.core.standby import Role
 from hbd.errors import Refused
 from tests.scenarios.pair import sentence
 
@@ -85,7 +87,8 @@ def stable(failback: AutoFailback = AutoFailback.OFF) -> Talk:
     talk = both_starting(failback)
     talk.hears(report("local", 1))
     talk.said()
-    assert (talk.machine.phase, talk.machine.mine, talk.machine.theirs) == (Phase.STABLE, LOCAL, LOCAL)
+    sets = talk.machine.sets
+    assert (sets.phase, sets.mine, sets.theirs) == (Phase.STABLE, LOCAL, LOCAL)
     return talk
 
 
@@ -96,12 +99,12 @@ def test_a_set_is_seen_the_other_way_round_by_the_other_node() -> None:
 
 def test_the_start_goes_through_its_phases() -> None:
     talk = Talk()
-    assert talk.machine.phase is Phase.INIT
+    assert talk.machine.sets.phase is Phase.INIT
     talk.machine.communication_up()
-    phases = [talk.machine.phase]
+    phases = [talk.machine.sets.phase]
     for fields in (protocol.starting(), report("none", 0), report("local", 1)):
         talk.hears(fields)
-        phases.append(talk.machine.phase)
+        phases.append(talk.machine.sets.phase)
     assert phases == [Phase.STARTING, Phase.BOTH_STARTING, Phase.RECEIVED, Phase.STABLE]
     assert talk.said()[:2] == ["starting", "resource none 0"]
 
@@ -129,26 +132,26 @@ def test_the_ten_seconds_begin_with_the_first_resource_message_and_run_once() ->
 def test_our_own_set_is_taken_unless_the_peer_holds_it_as_its_foreign(hold: str, mine: Sets) -> None:
     talk = both_starting()
     talk.hears(report(hold, 1))
-    assert (talk.machine.mine, talk.lets()) == (mine, mine)
+    assert (talk.machine.sets.mine, talk.lets()) == (mine, mine)
 
 
 @pytest.mark.parametrize("info", ["", "standby", "shutdown"])
 def test_an_unstable_report_never_clears(info: str) -> None:
     talk = stable()
     talk.hears(report("none", 0, info))
-    assert talk.machine.theirs == LOCAL
+    assert talk.machine.sets.theirs == LOCAL
     assert talk.machine.peer_has(THEIRS)
 
 
 def test_a_stable_report_replaces_and_one_that_is_not_full_adds() -> None:
     talk = stable()
     talk.hears(report("none", 1))
-    assert talk.machine.theirs == NONE
+    assert talk.machine.sets.theirs == NONE
     partial = ((("t", "resource")), ("rsc_hold", "foreign"), ("info", "mach_down"))
     talk.hears(partial)
-    assert talk.machine.theirs == FOREIGN
+    assert talk.machine.sets.theirs == FOREIGN
     talk.hears((("t", "resource"), ("rsc_hold", "none")))
-    assert talk.machine.theirs == NONE
+    assert talk.machine.sets.theirs == NONE
 
 
 def test_starting_is_always_answered_with_what_we_hold() -> None:
@@ -160,28 +163,28 @@ def test_starting_is_always_answered_with_what_we_hold() -> None:
 def test_a_heartbeat_that_was_stable_before_it_was_active_need_not_say_so_again() -> None:
     talk = stable()
     talk.hears(protocol.starting())
-    assert talk.machine.peer_stable
+    assert talk.machine.sets.peer_stable
 
 
 def test_after_its_death_or_goodbye_everything_is_ours() -> None:
     talk = stable()
     talk.machine.peer_left(silently=True)
     assert talk.lets() == ALL
-    assert talk.machine.theirs == NONE
+    assert talk.machine.sets.theirs == NONE
 
 
 def test_a_restarted_peer_may_hold_what_we_do_not_until_it_reports() -> None:
     talk = stable()
     talk.machine.peer_restarted()
-    assert talk.machine.theirs == LOCAL
-    assert not talk.machine.reported
+    assert talk.machine.sets.theirs == LOCAL
+    assert not talk.machine.sets.reported
     assert talk.lets() == LOCAL
 
 
 def test_what_runs_when_the_peer_turns_out_to_be_306_is_ours() -> None:
     talk = Talk()
     talk.machine.begin((OURS, THEIRS), (), settled=True)
-    assert (talk.machine.mine, talk.machine.phase) == (ALL, Phase.STABLE)
+    assert (talk.machine.sets.mine, talk.machine.sets.phase) == (ALL, Phase.STABLE)
 
 
 # ---------------------------------------------------------------- standby
@@ -206,7 +209,7 @@ def test_the_giving_part_goes_through_its_roles(word: str, scope: Sets) -> None:
     talk.hears(protocol.ask_resources(word, "done"))
     assert talk.role() is Role.NONE
     assert talk.said() == [f"resource {named(LOCAL - scope)} 1"]
-    assert talk.machine.theirs == LOCAL | mirror(scope)
+    assert talk.machine.sets.theirs == LOCAL | mirror(scope)
 
 
 @pytest.mark.parametrize(("word", "scope"), [("all", ALL), ("local", LOCAL), ("foreign", FOREIGN)])
@@ -278,7 +281,7 @@ def test_a_set_of_no_known_name_is_no_message(hold: str) -> None:
     for kind, info in (("ask_resources", "me"), ("resource", "x")):
         fields: protocol.Fields = (("t", kind), ("info", info), ("rtype", "full"), ("isstable", "1"))
         talk.hears((*fields, ("rsc_hold", hold)) if hold else fields)
-    assert (talk.machine.theirs, talk.role(), talk.said()) == (LOCAL, Role.NONE, [])
+    assert (talk.machine.sets.theirs, talk.role(), talk.said()) == (LOCAL, Role.NONE, [])
 
 
 # ---------------------------------------------------------------- failback

@@ -102,7 +102,7 @@ def test_rule_5_none_before_the_release_frees_nothing(monkeypatch: pytest.Monkey
         whole(self, peer, message)
         sets = SETS.get(message.text(f.RSC_HOLD) or "")
         if sets is not None and message.text(f.RTYPE) == "full" and message.text(f.ISSTABLE) == "0":
-            self.theirs, self.peer_stable, self.reported = sets, True, True
+            self.sets.theirs, self.sets.peer_stable, self.sets.reported = sets, True, True
 
     monkeypatch.setattr(Handover, "_resource", none_is_none)
     assert _first_violation(plans) is not None
@@ -115,7 +115,7 @@ def test_nothing_is_started_before_the_conversation_allows_it(monkeypatch: pytes
 
 
 def test_rule_10_two_owners_do_not_stay_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Handover, "_give_way", lambda self: setattr(self, "_yield_ms", None))
+    monkeypatch.setattr(Handover, "_give_way", lambda self: setattr(self._yielding, "due_ms", None))
     found = _first_violation()
     assert found is not None
     assert "both" in found or "runs on [" in found
