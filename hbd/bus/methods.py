@@ -44,8 +44,11 @@ async def takeover(ask: Ask, which: str) -> int:
 
 
 def statistics(view: ClusterView) -> dict[str, Property]:
-    """GetStatistics: counters by name."""
-    return {name: ("t", count) for name, count in view.statistics}
+    """GetStatistics: numbers by name, or for each node, link or group one."""
+    return {
+        name: ("t", figure) if isinstance(figure, int) else ("a{sx}", dict(figure))
+        for name, figure in view.statistics
+    }
 
 
 def why(group: GroupView) -> list[dict[str, Property]]:

@@ -12,7 +12,7 @@ from hbd.bus import names
 from hbd.config.model import AddressResource
 from hbd.core.views import ClusterView, GroupView, LinkView, NodeView, ResourceView
 
-Value = str | int | bool | list[str]
+Value = str | int | bool | list[str] | dict[str, int]
 Property = tuple[str, Value]
 """D-Bus signature and value."""
 Properties = dict[str, Property]
@@ -59,6 +59,9 @@ def _node(node: NodeView) -> Properties:
         "Status": ("s", node.status.value),
         "Holding": ("s", node.holding.value),
         "Local": ("b", node.local),
+        "Protocol": ("s", node.protocol),
+        "Haresources": ("s", node.haresources.value),
+        "PingNodes": ("s", node.ping_nodes.value),
     }
 
 

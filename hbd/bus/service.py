@@ -222,6 +222,8 @@ def _variant(held: Property) -> Variant:
             return Variant(signature, _clean(value))
         case list():
             return Variant(signature, [_clean(item) for item in value])
+        case dict():
+            return Variant(signature, {_clean(name): number for name, number in value.items()})
         case _:
             return Variant(signature, value)
 

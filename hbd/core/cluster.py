@@ -15,7 +15,7 @@ from typing import assert_never
 
 from hbd.config.digest import resource_digest
 from hbd.config.model import Config, Ping
-from hbd.core import picture, protocol
+from hbd.core import figures, picture, protocol
 from hbd.core import report as reports
 from hbd.core.absence import Absence
 from hbd.core.claims import Peer, PeerKind
@@ -110,7 +110,7 @@ class Cluster:
         self._farewell_at: tuple[int, int] = (0, 0)
         self._digest_differs: set[str] = set()
         self._settled_peers: set[str] = set()
-        self._taking_over = ""
+        self._taking_over, self._bereft_ms = "", 0
 
     # ------------------------------------------------------------ the outside
 
@@ -201,12 +201,13 @@ class Cluster:
     def view(self) -> ClusterView:
         """The whole picture, for everybody who shows it."""
         return picture.of(
-            self._config, self._membership, self._custody, self._connectivity.pings,
+            self._config, self._membership, self._custody, self._connectivity,
             leaving=self._leaving, degraded=self._degraded(), counters=self._figures(),
         )  # fmt: skip
 
-    def _figures(self) -> dict[str, int]:
+    def _figures(self) -> dict[str, figures.Figure]:
         return {
+            **figures.of(self._membership, self._desk.tally),
             **self._absence.figures,
             "patience_ms": max(self.patience_ms, 0),
             "lease_ms": self._lease.shown_ms,
@@ -364,7 +365,7 @@ class Cluster:
         for text in unfenced(self._config, peer.name):
             self._desk.warn(Kind.NO_FENCING, text, node=peer.name)
         self._desk.info(Kind.TAKEOVER, f"Resources being acquired from {peer.name}.", node=peer.name)
-        self._taking_over = peer.name
+        self._taking_over, self._bereft_ms = peer.name, self._desk.now.ms
 
     def _compare_digests(self, peer: Peer) -> None:
         report = peer.report
@@ -533,6 +534,8 @@ class Cluster:
             return
         hold, stable = custody.holding.value, custody.settled and custody.placed
         if (hold, stable) == self._claimed_before:
+            if stable:
+                self._bereft_ms = 0  # There was nothing to take over.
             return
         if stable and (self._claimed_before is None or not self._claimed_before[1]):
             self._desk.info(Kind.TRANSITION, f"Local Resource acquisition completed. ({hold})")
@@ -540,7 +543,9 @@ class Cluster:
             if self._taking_over and hold != "none":
                 text = f"mach_down takeover complete for node {self._taking_over}."
                 self._desk.info(Kind.TAKEOVER_COMPLETE, text, node=self._taking_over)
-                self._taking_over = ""
+                if self._bereft_ms:
+                    self._desk.tally.moved("death", "done", self._desk.now.ms - self._bereft_ms)
+                self._taking_over, self._bereft_ms = "", 0
         self._claimed_before = (hold, stable)
         peer = self._membership.peer
         if self._farewell_ms is None and not (peer is not None and peer.speaks_classic):
@@ -580,6 +585,7 @@ class Cluster:
             shedding=custody.shedding,
             groups=None if probing else custody.entries(peer),
             reach=self._connectivity.reach,
+            ping_list=self._connectivity.ping_list,
         )
 
     def _speak(self) -> None:

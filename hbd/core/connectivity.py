@@ -21,10 +21,11 @@ from hbd.core.ipfail import CALM_MS, Ipfail, Own, Standing
 from hbd.core.ipfail_classic import ClassicIpfail
 from hbd.core.message import Message
 from hbd.core.pings import PingNodes
-from hbd.core.report import Reach
+from hbd.core.report import Reach, Report
 from hbd.core.views import Holding
 from hbd.errors import Refused
 
+NO_PINGS = ping_list_number(())
 RETRY_MS = 1000
 """A standby that is refused (something is in flux) is tried again so often."""
 
@@ -56,6 +57,16 @@ class Connectivity:
         return self._config.ipfail and self._config.auto_failback is not AutoFailback.LEGACY
 
     # ------------------------------------------------------------ beginnings
+
+    @property
+    def ping_list(self) -> int | None:
+        """For the report, where `reach` does not tell it."""
+        return self._ping_list if self.pings.any_configured and not self._on else None
+
+    def pings_agree_with(self, report: Report) -> bool:
+        """Whether that node asks the same ping nodes."""
+        theirs = report.ping_list if report.reach is None else report.reach.ping_list
+        return (NO_PINGS if theirs is None else theirs) == self._ping_list
 
     @property
     def _idle(self) -> bool:

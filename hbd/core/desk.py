@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hbd.core.effects import Effect, Kind, Level, Log
 from hbd.core.events import Instant, JobId
+from hbd.core.tally import Tally
 
 
 class Desk:
@@ -16,6 +17,7 @@ class Desk:
         self._effects: list[Effect] = []
         self._jobs: list[Effect] = []
         self._next_job = 0
+        self.tally = Tally()
 
     def open(self, now: Instant) -> None:
         """Begin a step."""
@@ -48,16 +50,23 @@ class Desk:
     def emit_all(self, effects: Iterable[Effect]) -> None:
         """What a group wants done: its log lines at once, its jobs after the report that announces them."""
         for effect in effects:
-            (self._effects if isinstance(effect, Log) else self._jobs).append(effect)
+            if isinstance(effect, Log):
+                self._write(effect)
+            else:
+                self._jobs.append(effect)
 
     def log(
         self, level: Level, kind: Kind, text: str, *, node: str = "", link: str = "", group: str = "",
         resource: str = "", transition: int = 0,
     ) -> None:  # fmt: skip
-        self._effects.append(Log(level, kind, text, node, link, group, resource, transition))
+        self._write(Log(level, kind, text, node, link, group, resource, transition))
 
     def info(self, kind: Kind, text: str, *, node: str = "", group: str = "", transition: int = 0) -> None:
         self.log(Level.INFO, kind, text, node=node, group=group, transition=transition)
 
     def warn(self, kind: Kind, text: str, *, node: str = "", group: str = "") -> None:
         self.log(Level.WARN, kind, text, node=node, group=group)
+
+    def _write(self, line: Log) -> None:
+        self._effects.append(line)
+        self.tally.logged(self.now.ms, line)

@@ -45,12 +45,37 @@ class _Node:
     ever_heard: bool = False
     dead: bool = False
     excused_ms: int = 0
+    statuses: int = 0
+    late: int = 0
+    longest_ms: int = 0
 
 
 @dataclass(slots=True)
 class _Link:
     heard_ms: int
     up: bool
+    messages: int = 1
+    late: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """What one node's heartbeats were like since our start."""
+
+    heartbeats: int
+    late: int
+    """Came more than warntime after the one before."""
+    longest_ms: int
+    """The longest time between two of them; deaths and restarts do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFigures:
+    """What came from one node on one link since our start, doubles included."""
+
+    messages: int
+    late: int
+    """Ends of a silence of more than warntime, and less than deadtime, on this link."""
 
 
 class Liveness:
@@ -79,8 +104,12 @@ class Liveness:
         state = self._nodes[node]
         silence_ms = now_ms - state.heard_ms
         late = None
+        state.statuses += 1
+        if state.ever_heard and not skip_late_check and silence_ms > state.longest_ms:
+            state.longest_ms = silence_ms
         if state.ever_heard and not skip_late_check and silence_ms > self._warntime_ms:
             late = NodeLate(node, silence_ms, silence_ms > self._deadtime_ms)
+            state.late += 1
         state.heard_ms, state.timeout_ms = now_ms, timeout_ms
         state.ever_heard, state.dead, state.excused_ms = True, False, 0
         return late
@@ -91,7 +120,11 @@ class Liveness:
         if state is None:
             self._links[node, link] = _Link(now_ms, True)
             return True
-        was_up, state.up, state.heard_ms = state.up, True, now_ms
+        was_up = state.up
+        if was_up and now_ms - state.heard_ms > self._warntime_ms:
+            state.late += 1
+        state.up, state.heard_ms = True, now_ms
+        state.messages += 1
         return not was_up
 
     def excuse(self, lateness_ms: int) -> None:
@@ -154,6 +187,17 @@ class Liveness:
     def links(self) -> dict[tuple[str, str], bool]:
         """(node, link) -> up, for all that were ever heard."""
         return {key: line.up for key, line in self._links.items()}
+
+    def node_figures(self) -> dict[str, NodeFigures]:
+        """Of every node, whether heard or not."""
+        return {
+            name: NodeFigures(state.statuses, state.late, state.longest_ms)
+            for name, state in self._nodes.items()
+        }
+
+    def link_figures(self) -> dict[tuple[str, str], LinkFigures]:
+        """By (node, link), of all that were ever heard."""
+        return {key: LinkFigures(line.messages, line.late) for key, line in self._links.items()}
 
     def _limit_ms(self, state: _Node) -> int:
         return max(self._initdead_ms, state.timeout_ms) if self._starting else state.timeout_ms

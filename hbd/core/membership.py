@@ -114,6 +114,10 @@ class Membership:
         """Before this nobody is dead and nothing is to be asked for again."""
         self._quiet: dict[str, tuple[int, int]] = {}
         self._own_links: set[str] = set()
+        self.lost = dict.fromkeys(config.peers, 0)
+        """Messages that were missing when a later one came; most come again on request."""
+        self.clock_ahead_s: dict[str, int] = {}
+        """How far each node's clock is ahead of ours by its last heartbeat, to a second. Decides nothing."""
 
     # ------------------------------------------------------------ for others
 
@@ -124,6 +128,11 @@ class Membership:
     def links(self) -> dict[tuple[str, str], bool]:
         """(node, link) -> up."""
         return self._liveness.links()
+
+    @property
+    def liveness(self) -> Liveness:
+        """For its figures."""
+        return self._liveness
 
     def heard_ms(self, node: str) -> int:
         return self._liveness.heard_ms(node)
@@ -276,6 +285,7 @@ class Membership:
     def _bury(self, peer: Peer) -> Died:
         self._desk.warn(Kind.NODE_DEAD, f"node {peer.name}: is dead", node=peer.name)
         peer.alive, peer.dead = False, True
+        self._desk.tally.deaths[peer.name] += 1
         self.node_status[peer.name] = "dead"
         self.channel.forget(peer.name, entirely=False)
         return Died(peer)
@@ -353,6 +363,7 @@ class Membership:
         report = None if text is None else reports.decode(text)
         if not received.newest_status:
             return []
+        self.clock_ahead_s[peer.name] = (message.hex(f.TS) or 0) - self._desk.now.wall_s
         begins = report is None and self.node_status[peer.name] == "active" and st.lower() in ("init", "up")
         if begins and not restarted:
             self._restarted(peer, received)  # Its stored generation was set back, to that of its last life.
@@ -479,6 +490,7 @@ class Membership:
         for fact in received.facts:
             match fact:
                 case GapSeen(first, last):
+                    self.lost[received.node] += fact.count
                     text = f"{fact.count} lost packet(s) for [{received.node}] [{first - 1}:{last + 1}]"
                     self._desk.warn(Kind.LOST_PACKETS, text, node=received.node)
                 case GapClosed():

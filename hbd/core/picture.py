@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from hbd.config.model import AddressResource, Config, Mcast, MediumSpec, Ping, ResourceSpec, UnitResource
-from hbd.core.claims import Peer
+from hbd.core.claims import Peer, PeerKind
+from hbd.core.connectivity import Connectivity
 from hbd.core.custody import Custody
+from hbd.core.figures import Figure
 from hbd.core.groups import Group, Member, MemberState, Phase
 from hbd.core.membership import Membership
-from hbd.core.pings import PingNodes
 from hbd.core.report import Posture
 from hbd.core.views import (
+    Agreement,
     ClusterState,
     ClusterView,
     GroupState,
@@ -30,17 +32,19 @@ _STATE = {
     Posture.STOPPING: GroupState.STOPPING,
     Posture.BLOCKED: GroupState.BLOCKED,
 }
+_PROTOCOL = {PeerKind.UNKNOWN: "", PeerKind.HBD: "hbd", PeerKind.CLASSIC: "heartbeat"}
 _STATUS = {status.value: status for status in NodeStatus}
 
 
 def of(
-    config: Config, membership: Membership, custody: Custody, pings: PingNodes, *,
-    leaving: bool, degraded: tuple[str, ...], counters: dict[str, int],
+    config: Config, membership: Membership, custody: Custody, connectivity: Connectivity, *,
+    leaving: bool, degraded: tuple[str, ...], counters: dict[str, Figure],
 ) -> ClusterView:  # fmt: skip
     """The view after a step."""
     peer = membership.peer
     channel = membership.channel
-    statistics = {
+    pings = connectivity.pings
+    statistics: dict[str, Figure] = {
         "datagrams_sent": channel.sent,
         "datagrams_received": channel.received,
         "datagrams_forwarded": channel.passed_on,
@@ -59,7 +63,7 @@ def of(
         transition=0 if transition is None else transition.number,
         last_finished=custody.transitions.last_finished,
         nodes=(
-            *(_node(config, membership, custody, name) for name in config.nodes),
+            *(_node(config, membership, custody, connectivity, name) for name in config.nodes),
             *(NodeView(p.name, "ping", _STATUS[st], Holding.NONE, False) for p, st in pings.states()),
         ),
         links=(*_links(config, membership), *(_ping_link(ping, status) for ping, status in pings.states())),
@@ -79,11 +83,23 @@ def _cluster_state(membership: Membership, custody: Custody, leaving: bool) -> C
     return ClusterState.STABLE if custody.settled else ClusterState.TRANSITION
 
 
-def _node(config: Config, membership: Membership, custody: Custody, name: str) -> NodeView:
+def _node(
+    config: Config, membership: Membership, custody: Custody, connectivity: Connectivity, name: str
+) -> NodeView:
     if name == config.local_node:
-        return NodeView(name, "normal", _STATUS[membership.status], custody.holding, True)
+        status = _STATUS[membership.status]
+        return NodeView(name, "normal", status, custody.holding, True, "hbd", Agreement.SAME, Agreement.SAME)
     status = _STATUS.get(membership.node_status[name], NodeStatus.UP)
-    return NodeView(name, "normal", status, _holding_of(membership.peers[name], custody), False)
+    peer = membership.peers[name]
+    report = peer.report
+    groups = pings = Agreement.UNKNOWN
+    if report is not None and not peer.dead:
+        pings = Agreement.of(connectivity.pings_agree_with(report))
+        if report.groups is not None:
+            groups = Agreement.of(report.digest == custody.digest)
+    return NodeView(
+        name, "normal", status, _holding_of(peer, custody), False, _PROTOCOL[peer.kind], groups, pings
+    )
 
 
 def _holding_of(peer: Peer, custody: Custody) -> Holding:

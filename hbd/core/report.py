@@ -6,10 +6,10 @@ A report that echoes number n was made by somebody who knew what we said in numb
 nothing else, is how a node learns that its claim was seen.
 
 Text of the field: `1 INCARNATION ECHOGEN:ECHOSEQ KNOWNGEN DIGEST FLAGS [POSTURE,EPOCH,GROUP]…`,
-numbers in hex. With ipfail on, FLAGS ends with `,ANSWERING,CUT,PINGLIST`, in decimal, since its letters are
-looked for one by one. A group is called by its key, since two
-nodes may spell it differently; groups without anything to say are left out. While the members are still being
-probed there is no digest and no group: `?` stands in their place, and nothing may be concluded.
+numbers in hex. With ipfail on, FLAGS ends with `,ANSWERING,CUT,PINGLIST`, and with it off but ping nodes in
+ha.cf with `,PINGLIST`; in decimal, since its letters are looked for one by one. A group is called by its key,
+since two nodes may spell it differently; groups without anything to say are left out. While the members are
+still being probed there is no digest and no group: `?` stands in their place, and nothing may be concluded.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ class Report:
     groups: dict[str, Entry] | None = field(default=None)
     reach: Reach | None = None
     """None where ipfail is off."""
+    ping_list: int | None = None
+    """As in `reach`, where ipfail is off; None without ping nodes. Only shown."""
 
     def entry(self, group: str) -> Entry:
         """What it says of this group; NOTHING if it says nothing."""
@@ -144,6 +146,8 @@ def encode(report: Report) -> str:
     flags += "d" if report.shedding else ""
     if report.reach is not None:
         flags += f",{report.reach.answering},{report.reach.cut},{report.reach.ping_list}"
+    elif report.ping_list is not None:
+        flags += f",{report.ping_list}"
     generation, seq = report.echo
     head = (
         f"1 {report.incarnation:x} {generation:x}:{seq:x} {report.known_generation:x} "
@@ -175,6 +179,7 @@ def decode(text: str) -> Report:
     try:
         generation, _, seq = words[2].partition(":")
         groups = None if words[4] == "?" else dict(_entry(word) for word in words[6:])
+        reach, ping_list = _pings(words[5])
         return Report(
             incarnation=_number(words[1]),
             echo=(_number(generation), _number(seq)),
@@ -186,20 +191,26 @@ def decode(text: str) -> Report:
             leaving="l" in words[5],
             shedding="d" in words[5],
             groups=groups,
-            reach=_reach(words[5]),
+            reach=reach,
+            ping_list=ping_list,
         )
     except (ValueError, KeyError) as error:
         raise WireError("hbd field is malformed") from error
 
 
-def _reach(flags: str) -> Reach | None:
+def _pings(flags: str) -> tuple[Reach | None, int | None]:
     _, *numbers = flags.split(",")
-    if not numbers:
-        return None
-    if len(numbers) != 3 or not all(len(n) <= 10 and n.isascii() and n.isdigit() for n in numbers):
+    if not all(len(n) <= 10 and n.isascii() and n.isdigit() for n in numbers):
         raise ValueError(flags)
-    answering, cut, ping_list = map(int, numbers)
-    return Reach(answering, cut, ping_list)
+    match [int(n) for n in numbers]:
+        case []:
+            return None, None
+        case [ping_list]:
+            return None, ping_list
+        case [answering, cut, ping_list]:
+            return Reach(answering, cut, ping_list), None
+        case _:
+            raise ValueError(flags)
 
 
 def _number(text: str) -> int:

@@ -254,6 +254,8 @@ class Transitions:
 
     def _finish(self, transition: Transition) -> None:
         self.current, self.last_finished = None, (transition.number, transition.result)
+        took_ms = self._desk.now.ms - transition.opened_ms
+        self._desk.tally.moved(transition.cause.value, transition.result, took_ms)
         if transition.result == "cancelled":
             self._desk.warn(Kind.STANDBY, "No reply to standby request.  Standby request cancelled.")
         text = f"{transition.cause.value} of [{transition.scope}] ended: {transition.result}"

@@ -58,6 +58,18 @@ class GroupState(Enum):
     BLOCKED = "blocked"
 
 
+class Agreement(Enum):
+    """What is known of two nodes' configurations."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    UNKNOWN = "unknown"
+
+    @staticmethod
+    def of(equal: bool) -> Agreement:
+        return Agreement.SAME if equal else Agreement.DIFFERENT
+
+
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """One node of ha.cf."""
@@ -68,6 +80,12 @@ class NodeView:
     status: NodeStatus
     holding: Holding
     local: bool
+    protocol: str = ""
+    """`hbd`; `heartbeat` for 3.0.6; empty while it is not known."""
+    haresources: Agreement = Agreement.UNKNOWN
+    """Whether its haresources means the same resources as ours."""
+    ping_nodes: Agreement = Agreement.UNKNOWN
+    """Whether it asks the same ping nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +144,5 @@ class ClusterView:
     frozen: bool = False
     degraded: tuple[str, ...] = ()
     """What is missing but being retried: sentences."""
-    statistics: tuple[tuple[str, int], ...] = field(default=())
-    """Counters for GetStatistics; not announced."""
+    statistics: tuple[tuple[str, int | tuple[tuple[str, int], ...]], ...] = field(default=())
+    """Counters for GetStatistics, one number each or one for each node, link or group; not announced."""

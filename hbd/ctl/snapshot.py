@@ -35,6 +35,9 @@ class Node:
     status: str
     holding: str
     local: bool
+    protocol: str = ""
+    haresources: str = "unknown"
+    ping_nodes: str = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Snapshot:
     nodes: list[Node]
     links: list[Link]
     groups: list[Group]
-    statistics: dict[str, int] = field(default_factory=dict)
+    statistics: dict[str, Any] = field(default_factory=dict)
     """What GetStatistics tells."""
 
 
@@ -89,7 +92,7 @@ T = TypeVar("T", Cluster, Node, Link, Group, Resource)
 
 
 def snapshot(
-    cluster: Mapping[str, Any], managed: Managed, statistics: Mapping[str, int] | None = None
+    cluster: Mapping[str, Any], managed: Managed, statistics: Mapping[str, Any] | None = None
 ) -> Snapshot:
     """From the answers of the daemon. Raises HbdError if they lack a property."""
     resources = _of(Resource, names.RESOURCE, dict(sorted(managed.items(), key=_position)))

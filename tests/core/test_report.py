@@ -34,7 +34,7 @@ reports = st.builds(
     Report, incarnation=numbers, echo=st.tuples(numbers, numbers),
     known_generation=st.integers(0, 0xFFFF0000), auto_failback=st.sampled_from(AutoFailback), digest=digests,
     active=st.booleans(), settled=st.booleans(), leaving=st.booleans(),
-    groups=st.dictionaries(keys, entries, max_size=4),
+    groups=st.dictionaries(keys, entries, max_size=4), ping_list=st.none() | st.integers(0, 999_999_999),
 )  # fmt: skip
 
 

@@ -151,7 +151,7 @@ def statistics(node: Node) -> dict[str, int]:
     """GetStatistics, as busctl shows it."""
     call = f"busctl --json=short call {BUS_NAME} {BUS_ROOT} {BUS_NAME}.Cluster GetStatistics"
     shown = json.loads(node.run(call).stdout)["data"][0]
-    return {name: int(value["data"]) for name, value in shown.items()}
+    return {name: int(value["data"]) for name, value in shown.items() if value["type"] == "t"}
 
 
 def drops(node: Node) -> dict[str, int]:

@@ -73,7 +73,7 @@ def rules(node: Node) -> str:
 def statistics(node: Node) -> dict[str, int]:
     call = f"busctl --json=short call {BUS_NAME} {BUS_ROOT} {BUS_NAME}.Cluster GetStatistics"
     (counters,) = json.loads(node.run(call).stdout)["data"]
-    return {name: value["data"] for name, value in counters.items()}
+    return {name: value["data"] for name, value in counters.items() if value["type"] == "t"}
 
 
 def stand_still(node: Node, for_s: float) -> tuple[int, int]:
