@@ -43,6 +43,12 @@ PRIVATE_ONLY = ("bcast eth1",)
 
 _WATCHER = Path(__file__).with_name("watcher.py")
 BUS_NAME, BUS_ROOT = "org.linux_ha.Heartbeat1", "/org/linux_ha/Heartbeat1"
+_ASK = f"busctl --json=short call {BUS_NAME} {BUS_ROOT}"
+GLANCE = (
+    f"{_ASK} org.freedesktop.DBus.Properties GetAll s {BUS_NAME}.Cluster && "
+    f"{_ASK} org.freedesktop.DBus.ObjectManager GetManagedObjects"
+)
+"""Command of a machine; see `parse_glance`."""
 STANDBY_CALL = f"busctl call {BUS_NAME} {BUS_ROOT} {BUS_NAME}.Cluster Standby s all"
 
 
@@ -135,15 +141,13 @@ def status(node: Node) -> dict[str, Any] | None:
 
 def glance(node: Node) -> dict[str, Any] | None:
     """The `cluster` and `groups` of `status`, by busctl: a look that costs nothing, for whoever waits."""
-    call = f"busctl --json=short call {BUS_NAME} {BUS_ROOT}"
-    done = node.run(
-        f"{call} org.freedesktop.DBus.Properties GetAll s {BUS_NAME}.Cluster && "
-        f"{call} org.freedesktop.DBus.ObjectManager GetManagedObjects",
-        check=False,
-    )
-    if done.returncode != 0:
-        return None
-    cluster, managed = (json.loads(line)["data"][0] for line in done.stdout.splitlines())
+    done = node.run(GLANCE, check=False)
+    return parse_glance(done.stdout) if done.returncode == 0 else None
+
+
+def parse_glance(output: str) -> dict[str, Any]:
+    """What `GLANCE` printed, in the form of `hbctl status --json`."""
+    cluster, managed = (json.loads(line)["data"][0] for line in output.splitlines())
     objects = [held[f"{BUS_NAME}.Group"] for held in managed.values() if f"{BUS_NAME}.Group" in held]
     return {"cluster": _plain(cluster), "groups": [_plain(group) for group in objects]}
 

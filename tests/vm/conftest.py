@@ -12,9 +12,10 @@ from tests.lab.cluster import ONE, TWO
 from tests.lab.host import LabError
 from tests.vm.image import Image
 from tests.vm.image import image as make_image
-from tests.vm.pair import Pair, configure, on_each, restore, settle, start
+from tests.vm.pair import BRISK, SLOW, Pair, on_each, restore, run, settle
 
 _JOURNAL_LINES = 60
+_ORDER = ("test_the_machines_themselves.py", "test_watchdogs.py", "test_failures.py")
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,6 @@ def booted(image: Image) -> Iterator[Pair]:
         made[ONE].watchdog_module = "softdog"
         made[TWO].watchdog_module = "i6300esb"
         made.boot()
-        on_each(made, (), configure)
         yield made
 
 
@@ -43,18 +43,31 @@ def pair(booted: Pair) -> Pair:
 
 
 @pytest.fixture
-def cluster(booted: Pair) -> Pair:
-    """Both machines on, all wires whole, hbd running on both and at rest."""
+def watched(booted: Pair) -> Pair:
+    """Both machines on, all wires whole, hbd running on both and at rest, and systemd ready to restart it."""
     restore(booted)
-    start(booted)
+    run(booted, SLOW, watched=True)
+    settle(booted)
+    return booted
+
+
+@pytest.fixture
+def cluster(booted: Pair) -> Pair:
+    """The same with short times, and without systemd's watchdog: who hangs, hangs until the machine goes."""
+    restore(booted)
+    run(booted, BRISK, watched=False)
     settle(booted)
     return booted
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What reconfigures hbd comes together, and last the failure after which nothing has to boot again."""
+    here = Path(__file__).parent
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
+    order = {name: place for place, name in enumerate(_ORDER)}
+    items.sort(key=lambda item: order.get(item.path.name, 0) if here in item.path.parents else -1)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,7 +5,6 @@ power failure until the pair ends. All moments are CLOCK_MONOTONIC microseconds 
 entry's is worked out from the guest's clock, which is compared with the host's at each reading.
 """
 
-import json
 import subprocess
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.lab.cluster import GLANCE, parse_glance
 from tests.lab.host import CLEAN_ENV, LabError, call, wait_until
 from tests.lab.journal import Entry, now_us
 from tests.lab.network import LAN, PRIVATE_LINK, Seat
@@ -251,12 +251,10 @@ class Machine:
         return found[0]
 
     def status(self) -> dict[str, Any] | None:
-        """`hbctl status --json`; None when hbd does not answer."""
-        done = self.run("hbctl status --json", check=False)
-        if done.returncode not in (0, 1):
-            return None
-        shown: dict[str, Any] = json.loads(done.stdout)
-        return shown
+        """`cluster` and `groups` of `hbctl status --json`, by busctl, which is at hand at once; None when hbd
+        does not answer."""
+        done = self.run(GLANCE, check=False)
+        return parse_glance(done.stdout) if done.returncode == 0 else None
 
     def clock(self) -> Clock:
         """The guest's clock beside the host's."""

@@ -3,8 +3,7 @@
     with Pair(image()) as pair:
         pair["linuxha1"].watchdog_module = "softdog"
         pair.boot()
-        on_each(pair, (), configure)
-        start(pair)
+        run(pair, BRISK, watched=False)
         settle(pair)
 
 Both have the watchdog devices that exist: i6300esb is a card of the machine, softdog the kernel's own.
@@ -31,9 +30,12 @@ from tests.vm.machine import BOOT_LIMIT_S, Machine
 SLOW = Timings(1000, 10_000, 40_000, 60_000)
 """For machines fifteen times slower, on a host that has other work too: a new hbd needs 4 to 12 s until its
 first heartbeat, and that must be over in the third of deadtime that systemd's watchdog leaves for it."""
+BRISK = Timings(1000, 5000, 15_000, 30_000)
+"""Where no hbd is to be restarted in place within deadtime, nobody has to wait so long for a death."""
 LINE = "/dev/ttyS1"
 MEDIA = ("bcast eth1", "ucast eth0 192.168.85.1", "ucast eth0 192.168.85.2", "baud 19200", f"serial {LINE}")
 HARESOURCES = f"{ONE} {ADDRESS} httpd\n"
+_UNWATCHED = "/etc/systemd/system/hbd.service.d/50-unwatched.conf"
 
 
 class Pair:
@@ -49,6 +51,8 @@ class Pair:
         self.machines = {
             name: Machine(name, self.place, image, self.hub, seat, self.cable) for name, seat in SEATS.items()
         }
+        self.ways: tuple[Timings, bool] | None = None
+        """What hbd on both was last configured for: its times, and whether systemd's watchdog is on."""
 
     def __enter__(self) -> Self:
         self.hub.start()
@@ -83,12 +87,31 @@ class Pair:
         return {names[mac] for mac in self.hub.who_has(ADDRESS)}
 
 
-def configure(machine: Machine) -> None:
-    """Write /etc/ha.d of a machine, which runs."""
-    lines = [*SLOW.lines(), *MEDIA, "auto_failback off", "watchdog /dev/watchdog", f"node {ONE} {TWO}"]
+def run(pair: Pair, timings: Timings, *, watched: bool) -> None:
+    """Have hbd running on both with these times, and with systemd's watchdog or with `WatchdogSec=0`."""
+    if pair.ways != (timings, watched):
+
+        def change(machine: Machine) -> None:
+            machine.run("systemctl stop hbd", timeout=120)
+            configure(machine, timings, watched=watched)
+
+        on_each(pair, (), change)
+        pair.ways = (timings, watched)
+    start(pair)
+
+
+def configure(machine: Machine, timings: Timings, *, watched: bool) -> None:
+    """Write /etc/ha.d of a machine, which runs, and say whether systemd watches hbd."""
+    lines = [*timings.lines(), *MEDIA, "auto_failback off", "watchdog /dev/watchdog", f"node {ONE} {TWO}"]
     machine.write("/etc/ha.d/ha.cf", "".join(f"{line}\n" for line in lines))
     machine.write("/etc/ha.d/haresources", HARESOURCES)
     machine.write("/etc/ha.d/authkeys", "auth 1\n1 sha1 key-for-sha1-any-text-you-want\n", mode=0o600)
+    if watched:
+        machine.run(["rm", "-f", _UNWATCHED])
+    else:
+        machine.write(_UNWATCHED, "[Service]\nWatchdogSec=0\n")
+    # Its power may fail soon.
+    machine.run("systemctl daemon-reload && sync", timeout=120)
 
 
 def restore(pair: Pair) -> None:

@@ -5,9 +5,9 @@ import time
 from tests.lab.cluster import ADDRESS, ONE, TWO
 from tests.lab.journal import now_us
 from tests.lab.network import LAN, PRIVATE_LINK
-from tests.vm.pair import LINE, SLOW, Pair, page, settle, start
+from tests.vm.pair import BRISK, LINE, Pair, page, settle
 
-DEADTIME_S = SLOW.deadtime_ms / 1000
+DEADTIME_S = BRISK.deadtime_ms / 1000
 PEERS = ((ONE, TWO), (TWO, ONE))
 
 
@@ -42,6 +42,8 @@ def test_the_null_modem_at_19200_baud_keeps_both_alive_when_no_card_has_a_carrie
     assert page(cluster.peer(owner)) == owner
 
 
+# The last of all, so that nobody waits for the machine's return. A machine that comes back after a reset, and
+# takes nothing away, is in test_watchdogs.py.
 def test_the_power_of_the_owner_fails_and_the_other_serves(cluster: Pair) -> None:
     owner = settle(cluster)
     machine, peer = cluster[owner], cluster.peer(owner)
@@ -49,16 +51,9 @@ def test_the_power_of_the_owner_fails_and_the_other_serves(cluster: Pair) -> Non
     killed_us = machine.power_kill()
     claim = cluster.hub.wait_for_claim(ADDRESS, peer.seat.mac(LAN), killed_us, 3 * DEADTIME_S)
     # Not before it was silent for deadtime, but for the heartbeat that was sent last.
-    assert claim.at_us - killed_us > 1000 * (SLOW.deadtime_ms - 2 * SLOW.keepalive_ms)
+    assert claim.at_us - killed_us > 1000 * (BRISK.deadtime_ms - 2 * BRISK.keepalive_ms)
     (dead,) = peer.said(f"node {owner}: is dead", killed_us)
     assert dead.at_us - dead.within_us < claim.at_us
     settle(cluster, peer.name)
     assert page(peer) == peer.name
-    assert cluster.answering() == {peer.name}
-    # It comes back, and takes nothing away.
-    machine.start()
-    machine.wait_boot()
-    start(cluster, owner)
-    settle(cluster, owned_by=peer.name)
-    assert page(machine) == peer.name
     assert cluster.answering() == {peer.name}
