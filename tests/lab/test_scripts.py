@@ -6,7 +6,7 @@ linuxha1 192.168.85.3 datadisk::drbd0 datadisk::drbd1 mirror
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,6 +41,7 @@ what=$(echo "$name $*" | sed "s| $verb\\$||")
 [ $verb = status ] || echo "$what $verb" >>/root/calls
 [ -e "/root/slow $what $verb" ] && sleep 4
 [ -e "/root/fail $what $verb" ] && { echo "no, thanks"; exit 1; }
+[ $verb = status ] || env >"/root/env $what $verb"
 case $verb in
     start) touch "/root/up $what" ;;
     stop) rm -f "/root/up $what" ;;
@@ -49,6 +50,29 @@ esac
 """
 STARTS = ["datadisk drbd0 start", "datadisk drbd1 start", "mirror start"]
 STOPS = ["mirror stop", "datadisk drbd1 stop", "datadisk drbd0 stop"]
+
+SAID = ("cluster orchard", "env SITE=one", "logfacility daemon")
+"""Of ha.cf, for the scripts' environment."""
+ENVIRONMENT = {
+    "HA_CURHOST": ONE,
+    "HA_DIR": "/etc/ha.d",
+    "HA_FUNCS": "/etc/ha.d/shellfuncs",
+    "HA_RESOURCEDIR": "/etc/ha.d/resource.d",
+    "HA_DATEFMT": "%Y/%m/%d_%T\t",
+    "HA_LOGFACILITY": "daemon",
+    "HA_LOGFILE": "/dev/null",
+    "HA_DEBUGLOG": "/dev/null",
+    "HA_LOGD": "no",
+    "HA_NICEFAILBACK": "yes",
+    "HA_cluster": "orchard",
+    "HA_deadtime": "3000ms",
+    "HA_auto_failback": "off",
+    "HA_SITE": "one",
+    "OCF_ROOT": "/usr/lib/ocf",
+    "LC_ALL": "C",
+    "HOME": "/root",
+    "USER": "root",
+}
 
 PATIENT = Timings(500, 3000, 8000, 10_000)
 """systemd starts hbd, which is ordered after its units, only when a start of theirs under way has ended."""
@@ -83,11 +107,18 @@ def up(node: Node) -> list[str]:
     return sorted(node.run("cd /root; ls -d up* 2>/dev/null | cut -c4- || true").stdout.splitlines())
 
 
+def found(node: Node, run: str, names: Iterable[str]) -> dict[str, str]:
+    """What a run of a script found in its environment under these names."""
+    lines = node.run(["cat", f"/root/env {run}"]).stdout.splitlines()
+    variables = dict(line.split("=", 1) for line in lines if "=" in line)
+    return {name: variables[name] for name in names if name in variables}
+
+
 @contextmanager
 def booted(layer: Path, haresources: str = GROUP, auto_failback: str = "off") -> Iterator[Lab]:
     """Both machines with the scripts and the group; hbd not started."""
     with Lab(layers=[layer]) as lab:
-        configure(lab, auto_failback=auto_failback, haresources=haresources)
+        configure(lab, auto_failback=auto_failback, haresources=haresources, extra=SAID)
         for node in (lab[ONE], lab[TWO]):
             for name in ("datadisk", "mirror"):
                 node.write(f"/etc/ha.d/resource.d/{name}", SCRIPT, mode=0o755)
@@ -120,6 +151,8 @@ def test_scripts_are_started_in_order_skipped_where_they_run_and_stopped_in_reve
         assert calls(two) == []
         assert holds(one)
         assert up(one) == ["datadisk drbd0", "datadisk drbd1", "mirror"]
+        # They found ha.cf in their environment, under heartbeat's names; and so does their stop, below.
+        assert found(one, "mirror start", ENVIRONMENT) == ENVIRONMENT
         # An administrator sees units that carry their names, and the bus calls them scripts.
         shows = status(one)
         assert shows is not None
@@ -138,6 +171,9 @@ def test_scripts_are_started_in_order_skipped_where_they_run_and_stopped_in_reve
         assert calls(one)[2:] == STOPS
         assert up(one) == []
         assert calls(two) == STARTS
+        assert found(one, "mirror stop", ENVIRONMENT) == ENVIRONMENT
+        # Of a peer that is there, nobody need be told that it is not.
+        assert "HA_DONTASK" not in one.run("cat '/root/env mirror stop'").stdout
         # the first only after the last stop.
         stopped = one.wait_for_journal("Running /etc/ha.d/resource.d/datadisk drbd0 stop", since_us=since_us)
         started = two.wait_for_journal("Running /etc/ha.d/resource.d/datadisk drbd0 start", since_us=since_us)
@@ -196,6 +232,9 @@ def test_hbd_killed_while_a_script_runs_waits_for_it_and_never_starts_it_twice(h
         assert calls(one) == STARTS + STOPS
         assert up(one) == []
         assert calls(two) == STARTS
+        assert found(one, "mirror stop", ENVIRONMENT) == ENVIRONMENT
+        # Of a peer that is there, nobody need be told that it is not.
+        assert "HA_DONTASK" not in one.run("cat '/root/env mirror stop'").stdout
         assert not said(two, "is dead")
 
 
@@ -207,6 +246,9 @@ def test_a_start_that_fails_is_stopped_again_and_the_other_node_has_the_group(hb
         settle(lab, owned_by=TWO, timeout=30)
         assert calls(one) == [*STARTS[:2], "datadisk drbd1 stop", "datadisk drbd0 stop"]
         assert calls(two) == STARTS
+        assert found(one, "mirror stop", ENVIRONMENT) == ENVIRONMENT
+        # Of a peer that is there, nobody need be told that it is not.
+        assert "HA_DONTASK" not in one.run("cat '/root/env mirror stop'").stdout
         entry = said(one, "Return code 1 from /etc/ha.d/resource.d/datadisk")[0]
         assert "journalctl -u 'hbd-resource-datadisk::drbd1@start.service'" in entry.message
         written = one.journal("hbd-resource-datadisk::drbd1@start.service")
