@@ -28,6 +28,8 @@ NOT_LOADED = 5
 """Exit status of `systemctl stop` (LSB: program is not installed)."""
 STOP_RETRIES, STOP_RETRY_S = 10, 1
 """As hbd does."""
+LOOKS = 5
+"""So many seconds a service is given to end whose stop command has failed: that is not run again."""
 PATIENCE_S = 60
 """For a script that was running when hbd went."""
 SURROUNDINGS = ("-p", "DefaultDependencies=no", "-p", "KillMode=process", "-p", "IgnoreSIGPIPE=no")
@@ -110,8 +112,52 @@ def stop(unit: str) -> bool:
     if done.returncode not in (0, NOT_LOADED):
         say(ERROR, f"cannot stop {unit}: {done.stderr.strip() or f'systemctl ended with {done.returncode}'}")
         return False
-    say(INFO, f"{unit} stopped")
-    return True
+    for _ in range(LOOKS):
+        left = left_behind(unit)
+        if not left:
+            say(INFO, f"{unit} stopped")
+            return True
+        time.sleep(STOP_RETRY_S)
+    pids = ", ".join(map(str, left))
+    say(ERROR, f"{unit} is not stopped: its stop command failed, and it goes on (pid {pids})")
+    return False
+
+
+def left_behind(unit: str) -> list[int]:
+    """The pids of a service that systemd calls down after a stop command that failed, as `UnitAgent` sees it.
+
+    Where systemd kills nobody (KillMode=process: every unit that it makes of an init script),
+    `systemctl stop` succeeds all the same.
+    """
+    words = ("--property=ActiveState", "--property=ControlGroup", "--property=ExecStop")
+    shown = call("systemctl", "show", *words, "--", unit).stdout.splitlines()
+    found = dict(line.partition("=")[::2] for line in shown if not line.startswith("ExecStop="))
+    commands = [line for line in shown if line.startswith("ExecStop=")]
+    if found.get("ActiveState") != "failed" or not any(map(_has_failed, commands)):
+        return []
+    return processes(found.get("ControlGroup", ""))
+
+
+def _has_failed(command: str) -> bool:
+    """Whether this line of `systemctl show` tells of a command that was run and did not end well."""
+    parts = dict(part.strip().partition("=")[::2] for part in command.strip("{} ").split(" ; "))
+    return parts.get("pid", "0") != "0" and (parts.get("code"), parts.get("status")) != ("exited", "0")
+
+
+def processes(cgroup: str) -> list[int]:
+    """Who is in that cgroup or below it, by what each process says of itself (cgroups(7))."""
+    if not cgroup:
+        return []
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cgroup", encoding="utf-8") as file:
+                places = [line.rstrip("\n").split(":", 2)[2] for line in file]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # It has ended.
+        if any(place == cgroup or place.startswith(f"{cgroup}/") for place in places):
+            found.append(int(name))
+    return sorted(found)
 
 
 def stop_clients(directory: str) -> None:

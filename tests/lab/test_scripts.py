@@ -338,3 +338,17 @@ def test_an_init_script_alone_is_a_unit_that_systemd_makes(hbd_layer: Path) -> N
             http.wait_for(TWO, since_us=killed_us, timeout=30)
         settle(lab, TWO, owned_by=TWO)
         assert owner(two, ADDRESS) == TWO
+
+        # When that one's hbd is gone for good, and the stop fails: its service goes on, and that is said.
+        began_us = now_us()
+        two.run("touch '/root/fail httpd stop'; rm -r /run/hbd/config")
+        two.write("/etc/ha.d/ha.cf", "keepalive for ever\n")
+        kill(two)
+        text = "httpd.service is not stopped: its stop command failed, and it goes on"
+        two.wait_for_journal(text, since_us=began_us, unit="hbd-orphan.service", timeout=30)
+        wait_until(lambda: shown(two, "hbd-orphan.service", "ActiveState") == ("failed",), 10, "it is said")
+        assert not holds(two)
+        assert '"httpd.service"' in two.run("cat /run/hbd/held").stdout
+        # Until it is stopped.
+        two.run("rm '/root/fail httpd stop'; /etc/init.d/httpd stop; systemctl start hbd-orphan")
+        assert '"httpd.service"' not in two.run("cat /run/hbd/held").stdout
