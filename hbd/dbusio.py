@@ -6,7 +6,7 @@ socket has no broker to greet), takes a full socket buffer for the end of the co
 message it cannot parse, which every local user may send. Here an asyncio transport does the queueing, and
 an unreadable message is dropped and counted.
 
-A connection is never mended: when it is gone, `Bus.closed` tells why, and `Reconnecting` makes a new one.
+A connection is never mended: when it is gone, `Bus.closed` tells why, and `reconnecting` makes a new one.
 Facts: D-Bus specification ("Message Protocol", "Authentication Protocol", "Message Bus").
 """
 
@@ -17,7 +17,7 @@ import contextlib
 import io
 import os
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -37,9 +37,9 @@ __all__ = [
     "Message",
     "MessageType",
     "NoAnswer",
-    "Reconnecting",
     "Subscription",
     "Variant",
+    "may_interact",
     "unwrap",
 ]
 
@@ -51,6 +51,11 @@ CONNECT_TIMEOUT_S = 5.0
 MAX_UNSENT_BYTES = 8 << 20
 """More than this unsent means that the other end has stopped reading: the connection is given up, so that
 nobody who follows our signals goes on with a picture that misses some of them."""
+CONGESTED_BYTES, RELIEVED_BYTES = 256 << 10, 64 << 10
+"""More than the first unsent: whoever can wait had better wait until it is less than the second."""
+STUCK_S = 20.0
+"""A connection that takes nothing for this long is given up for a new one. dbus-daemon stops reading from a
+connection while too much of what came by it lies unread in others' queues, be it for ever."""
 MAX_MESSAGE_BYTES = 128 << 20
 MESSAGES_PER_TURN = 8
 """One costs 0.2 ms, and every local user may send as many as he likes: heartbeats must not wait for all."""
@@ -152,6 +157,9 @@ class Bus(asyncio.Protocol):
         """Done, with the reason, when the connection is gone."""
         self.unreadable = 0
         """Messages dropped since they could not be parsed."""
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._stuck: asyncio.TimerHandle | None = None
         self._ready: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._incoming = bytearray()
@@ -195,6 +203,15 @@ class Bus(asyncio.Protocol):
             self._lost(reason)
             self._transport.abort()
 
+    @property
+    def is_congested(self) -> bool:
+        """The other end does not keep up with reading."""
+        return not self._writable.is_set()
+
+    async def writable(self) -> None:
+        """Wait until the other end keeps up, or the connection is gone."""
+        await self._writable.wait()
+
     async def flush(self, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Wait until the broker has taken in everything sent so far. Raises BusError."""
         await self._ask_broker("GetId", timeout_s=timeout_s)
@@ -210,11 +227,21 @@ class Bus(asyncio.Protocol):
         signature: str = "",
         body: Sequence[object] = (),
         timeout_s: float = CALL_TIMEOUT_S,
+        *,
+        autostart: bool = False,
+        interactive: bool = False,
     ) -> list[Any]:
-        """The values of the answer. Raises BusError, or its child NoAnswer if none came in time."""
+        """The values of the answer. Raises BusError, or its child NoAnswer if none came in time.
+
+        A service that does not run is started only with `autostart`. With `interactive` the user may be asked
+        for a password.
+        """
+        flags = MessageFlag.NONE if autostart else MessageFlag.NO_AUTOSTART
+        if interactive:
+            flags |= MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION
         message = _message(
             message_type=MessageType.METHOD_CALL,
-            flags=MessageFlag.NO_AUTOSTART,  # No question of ours may start a service.
+            flags=flags,
             destination=destination,
             path=path,
             interface=interface,
@@ -409,6 +436,7 @@ class Bus(asyncio.Protocol):
         """
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        transport.set_write_buffer_limits(CONGESTED_BYTES, RELIEVED_BYTES)
         uid = str(os.getuid()).encode().hex().encode()
         transport.write(b"\0AUTH EXTERNAL " + uid + b"\r\nBEGIN\r\n")
 
@@ -420,8 +448,14 @@ class Bus(asyncio.Protocol):
         self._work_off()
 
     def _work_off(self) -> None:
-        """Hand on what has come in: a few messages now, the others in the next turns of the loop."""
+        """Hand on what has come in: a few messages now, the others in the next turns of the loop.
+
+        On a bus, where strangers can speak, not in the very next turn but after as long a pause as these have
+        taken: we run at real-time priority, and whoever sends without end must not take a processor from all.
+        """
         assert self._transport is not None
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         for _ in range(MESSAGES_PER_TURN):
             message_bytes = None if self.closed.done() else self._next_message()
             if message_bytes is None:
@@ -437,7 +471,27 @@ class Bus(asyncio.Protocol):
             else:
                 self._dispatch(message)
         self._transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._work_off)
+        if self.unique_name is None:
+            loop.call_soon(self._work_off)
+        else:
+            now_s = loop.time()
+            loop.call_at(2 * now_s - began_s, self._work_off)
+
+    def pause_writing(self) -> None:
+        """Asyncio: more is unsent than CONGESTED_BYTES."""
+        self._writable.clear()
+        text = f"the other end has read nothing for {STUCK_S:g} s"
+        self._stuck = asyncio.get_running_loop().call_later(STUCK_S, self.close, text)
+
+    def resume_writing(self) -> None:
+        """Asyncio: less than RELIEVED_BYTES are."""
+        self._relieve()
+
+    def _relieve(self) -> None:
+        self._writable.set()
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def connection_lost(self, error: Exception | None) -> None:
         """Asyncio: the stream has ended."""
@@ -497,11 +551,17 @@ class Bus(asyncio.Protocol):
         if self.closed.done():
             return
         self.closed.set_result(reason)
+        self._relieve()
         if not self._ready.done():
             self._ready.set_exception(NoAnswer(DISCONNECTED, reason))
         for answer in self._calls.values():
             if not answer.done():
                 answer.set_exception(NoAnswer(DISCONNECTED, f"the connection was lost: {reason}"))
+
+
+def may_interact(call: Message) -> bool:
+    """Whether the caller allows that its user is asked for a password."""
+    return bool(call.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
 
 
 def unwrap(value: Any) -> Any:
@@ -555,69 +615,3 @@ def _socket_path(address: str) -> str:
         if transport == "unix" and "abstract" in keys:
             return "\0" + unquote(keys["abstract"])
     raise BusError("org.freedesktop.DBus.Error.BadAddress", f"no unix socket in '{address}'")
-
-
-class Reconnecting:
-    """Keeps a connection: makes it, waits until it is lost, makes it again, pausing longer each time.
-
-    `on_up` prepares a new connection (subscriptions, name); a BusError it raises counts as a failed
-    attempt. `on_down` is told once per outage, the first one included, with the reason. Nobody ever has
-    to wait here: `bus` is the connection, or None. `otherwise` is a bus to try when `address` has failed
-    twice in a row.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        *,
-        peer: bool = False,
-        otherwise: str | None = None,
-        on_up: Callable[[Bus], Awaitable[None]],
-        on_down: Callable[[str], None],
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        shortest_pause_s: float = 0.1,
-        longest_pause_s: float = 5.0,
-    ) -> None:
-        self.bus: Bus | None = None
-        self._address = address
-        self._peer = peer
-        self._otherwise = otherwise
-        self._on_up = on_up
-        self._on_down = on_down
-        self._connect_timeout_s = connect_timeout_s
-        self._shortest_pause_s = shortest_pause_s
-        self._longest_pause_s = longest_pause_s
-
-    async def run(self) -> None:
-        """Runs until it is cancelled, and then leaves no connection behind."""
-        pause_s = self._shortest_pause_s
-        failures = 0
-        told = False
-        while True:
-            try:
-                if failures < 2 or self._otherwise is None:
-                    reason = await self._hold(self._address, self._peer)
-                else:
-                    reason = await self._hold(self._otherwise, False)
-                pause_s, failures, told = self._shortest_pause_s, 0, False
-            except BusError as error:
-                reason = str(error)
-                failures = (failures + 1) % 3
-            if not told:
-                self._on_down(reason)
-                told = True
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, self._longest_pause_s)
-
-    async def _hold(self, address: str, peer: bool) -> str:
-        bus = await Bus.connect(address, peer=peer, timeout_s=self._connect_timeout_s)
-        try:
-            await self._on_up(bus)
-            if bus.closed.done():
-                raise NoAnswer(DISCONNECTED, bus.closed.result())
-            self.bus = bus
-            # Shielded: cancelling us must not mark the connection's end as cancelled.
-            return await asyncio.shield(bus.closed)
-        finally:
-            self.bus = None
-            bus.close()

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NewType, cast
 
-from hbd.dbusio import SYSTEM_BUS, Bus, BusError, Message, NoAnswer, Reconnecting, Subscription, Variant
+from hbd.dbusio import SYSTEM_BUS, Bus, BusError, Message, NoAnswer, Subscription, Variant
+from hbd.reconnecting import Reconnecting
 
 JobPath = NewType("JobPath", str)
 

@@ -11,7 +11,7 @@ EDGES = (
     "abort", "agents", "bus", "clock", "cores", "driver", "jobs", "journal", "lease", "logs", "media",
     "notify", "realtime", "respawn", "state", "units_boot", "watchdog",
 )  # fmt: skip
-SHARED = ("hbd.netlink", "hbd.systemd1", "hbd.dbusio")
+SHARED = ("hbd.netlink", "hbd.systemd1", "hbd.dbusio", "hbd.reconnecting")
 VALUES = ("hbd.core.events", "hbd.core.effects", "hbd.core.views", "hbd.config.model", "hbd.errors")
 BARE = ("hbd.stale", "hbd.orphan")
 """Run where hbd itself cannot: the standard library only."""
@@ -26,7 +26,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "orphan": ("hbd.stale",),
     "errors": (),
     "netlink": VALUES,
-    "systemd1": (*VALUES, "hbd.dbusio"),
+    "systemd1": (*VALUES, "hbd.dbusio", "hbd.reconnecting"),
+    "reconnecting": ("hbd.dbusio",),
     "dbusio": VALUES,
     **{edge: (f"hbd.{edge}", *VALUES, *SHARED, *BARE) for edge in EDGES},
 }

@@ -1,16 +1,19 @@
-"""The D-Bus contract: which methods, signals and properties each interface has.
+"""The D-Bus contract: which methods, signals and properties each interface has, and who may call them.
 
 Read from `dbus/org.linux_ha.Heartbeat1.xml`, so that dispatch, introspection and
-documentation cannot say different things. Fact: D-Bus specification, "Introspection Data Format".
+documentation cannot say different things. A comment there stands before what it explains; introspection
+shows it as the annotation that gdbus-codegen(1) makes documentation of. A method that changes something is
+marked by systemd's annotation for that.
+Fact: D-Bus specification, "Introspection Data Format".
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
 
 from hbd.bus.names import BUS_NAME
 from hbd.errors import EdgeError
@@ -19,6 +22,10 @@ INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 PEER = "org.freedesktop.DBus.Peer"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+
+DOCUMENTATION = "org.gtk.GDBus.DocString"
+PRIVILEGED = "org.freedesktop.systemd1.Privileged"
+"""Annotations."""
 
 _STANDARD = f"""
 <node>
@@ -73,6 +80,8 @@ class Method:
 
     takes: str
     gives: str
+    privileged: bool = False
+    """It changes something, so not everyone may call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,8 @@ class Interface:
     methods: dict[str, Method]
     signals: dict[str, str]
     properties: dict[str, str]
-    element: ElementTree.Element
-    """As introspection shows it."""
+    description: str
+    """As introspection shows it: an `interface` element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +121,38 @@ def find() -> Path:
 def parse(text: str) -> Contract:
     """Raises EdgeError if the text is no introspection XML."""
     try:
-        roots = [ElementTree.fromstring(xml) for xml in (_STANDARD, text)]
+        roots = [_read(xml) for xml in (_STANDARD, text)]
         found = [_interface(element) for root in roots for element in root.iterfind("interface")]
     except (ElementTree.ParseError, KeyError) as error:
         raise EdgeError(f"the D-Bus contract cannot be read: {error}") from error
     return Contract({interface.name: interface for interface in found})
+
+
+def _read(xml: str) -> ElementTree.Element:
+    builder = ElementTree.TreeBuilder(insert_comments=True)
+    root = ElementTree.fromstring(xml, ElementTree.XMLParser(target=builder))
+    _annotate(root)
+    return root
+
+
+def _annotate(parent: ElementTree.Element) -> None:
+    """Turn the comments in an element into annotations of what follows them."""
+    said = ""
+    for child in tuple(parent):
+        if child.tag is ElementTree.Comment:  # type: ignore[comparison-overlap]
+            said = " ".join((child.text or "").split())
+            parent.remove(child)
+            continue
+        _annotate(child)
+        if said:
+            child.insert(0, ElementTree.Element("annotation", name=DOCUMENTATION, value=said))
+            said = ""
+
+
+def _describe(element: ElementTree.Element) -> str:
+    element.tail = None
+    ElementTree.indent(element, level=1)
+    return "  " + ElementTree.tostring(element, encoding="unicode")
 
 
 def _interface(element: ElementTree.Element) -> Interface:
@@ -125,7 +161,7 @@ def _interface(element: ElementTree.Element) -> Interface:
         {method.attrib["name"]: _method(method) for method in element.iterfind("method")},
         {signal.attrib["name"]: _signature(signal.iterfind("arg")) for signal in element.iterfind("signal")},
         {held.attrib["name"]: held.attrib["type"] for held in element.iterfind("property")},
-        element,
+        _describe(element),
     )
 
 
@@ -133,7 +169,8 @@ def _method(element: ElementTree.Element) -> Method:
     args = element.findall("arg")
     takes = [arg for arg in args if arg.get("direction", "in") == "in"]
     gives = [arg for arg in args if arg.get("direction", "in") == "out"]
-    return Method(_signature(takes), _signature(gives))
+    marks = {mark.attrib["name"]: mark.attrib["value"] for mark in element.iterfind("annotation")}
+    return Method(_signature(takes), _signature(gives), marks.get(PRIVILEGED) == "true")
 
 
 def _signature(args: Iterable[ElementTree.Element]) -> str:
@@ -148,10 +185,6 @@ DOCTYPE = (
 
 def describe(interfaces: Iterable[Interface], children: Iterable[str]) -> str:
     """Introspection XML of an object with these interfaces and child elements."""
-    node = ElementTree.Element("node")
-    # Copies: indent() writes into the elements, and the contract's are shared.
-    node.extend(copy.deepcopy(interface.element) for interface in interfaces)
-    for child in children:
-        ElementTree.SubElement(node, "node", name=child)
-    ElementTree.indent(node)
-    return DOCTYPE + ElementTree.tostring(node, encoding="unicode") + "\n"
+    parts = [interface.description for interface in interfaces]
+    parts += [f"  <node name={quoteattr(child)}/>" for child in children]
+    return "\n".join([DOCTYPE + "<node>", *parts, "</node>"]) + "\n"

@@ -7,21 +7,17 @@ the signal TransitionFinished.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
+from hbd.bus.faults import InvalidArgument
 from hbd.bus.projection import Property
 from hbd.core.events import Command, Scope, Standby, Takeover
 from hbd.core.views import ClusterView, GroupView, ResourceView
-from hbd.errors import HbdError
 
 Ask = Callable[[Command], Awaitable[int]]
 """Puts a command to the core; the transition to watch, 0 if there was nothing to do. Raises Refused."""
 Reload = Callable[[], Awaitable[None]]
 """Does what SIGHUP does; raises HbdError with every finding if the new configuration is wrong."""
-
-
-class InvalidArgument(HbdError):  # noqa: N818 — the caller's mistake, not a fault
-    """An argument of the right type with a value that means nothing; the text lists what does."""
 
 
 def parse_scope(which: str) -> Scope:
@@ -43,11 +39,11 @@ async def takeover(ask: Ask, which: str) -> int:
     return await ask(Takeover(parse_scope(which)))
 
 
-def statistics(view: ClusterView) -> dict[str, Property]:
-    """GetStatistics: numbers by name, or for each node, link or group one."""
+def statistics(view: ClusterView, bus: Mapping[str, int]) -> dict[str, Property]:
+    """GetStatistics: the core's numbers by name, or for each node, link or group one; and those of the bus."""
     return {
         name: ("t", figure) if isinstance(figure, int) else ("a{sx}", dict(figure))
-        for name, figure in view.statistics
+        for name, figure in (*view.statistics, *bus.items())
     }
 
 

@@ -21,6 +21,10 @@ ERROR_REFUSED = BUS_NAME + ".Error.Refused"
 """The cluster cannot do now what was asked; the text says why."""
 ERROR_FAILED = BUS_NAME + ".Error.Failed"
 """It was tried and did not work, e.g. a reload with a wrong configuration."""
+ERROR_INVALID_ARGUMENT = BUS_NAME + ".Error.InvalidArgument"
+"""An argument has the right type and means nothing; the text lists what does."""
+ERROR_NO_SUCH_NODE = BUS_NAME + ".Error.NoSuchNode"
+"""The cluster has no node of that name; the text lists those it has."""
 
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _DIGITS = frozenset(b"0123456789")

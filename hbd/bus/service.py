@@ -9,30 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from hbd import __version__
 from hbd.bus import contract, methods, names
-from hbd.bus.contract import OBJECT_MANAGER, PROPERTIES
-from hbd.bus.methods import Ask, InvalidArgument, Reload
-from hbd.bus.projection import Interfaces, Objects, Properties, Property, difference, objects
-from hbd.bus.tree import ACCESS_DENIED, INVALID_ARGS, CallError, Tree
+from hbd.bus.announcer import Announcer
+from hbd.bus.faults import LIMITS_EXCEEDED, name_of
+from hbd.bus.methods import Ask, Reload
+from hbd.bus.projection import objects
+from hbd.bus.rights import Rights
+from hbd.bus.tree import Tree
+from hbd.bus.turns import Turns
+from hbd.bus.values import clean, interfaces, variant, variants
 from hbd.core.views import ClusterView, GroupView
-from hbd.dbusio import BROKER, BROKER_PATH, SYSTEM_BUS, Bus, BusError, Message, Reconnecting, Variant
-from hbd.errors import HbdError, Refused
+from hbd.dbusio import BROKER, BROKER_PATH, SYSTEM_BUS, Bus, BusError, Message
+from hbd.errors import HbdError
+from hbd.reconnecting import Reconnecting
 
-FOR_ROOT = frozenset({"Standby", "Takeover", "Reload"})
-"""Methods of ours that change something."""
-
-MOST_CALLERS = 256
-"""So many callers' user ids are remembered; a unique name is never given twice by one bus."""
-
-MOST_WAITING = 1024
-"""Calls that may wait for their turn."""
-
-LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
+MOST_CHANGES = 64
+MOST_CHANGES_OF_ONE = 8
+"""Calls that change something, of all callers and of one, that may be under way."""
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Service:
     """Shows the published views on the bus, and puts commands to the core.
 
     `ask` puts a command to the core and gives the transition, or raises Refused. `reload` does what
-    SIGHUP does, or raises HbdError. Neither is called for anybody but root.
+    SIGHUP does, or raises HbdError. Neither is called for anybody without the right to it.
     """
 
     def __init__(self, ask: Ask, reload: Reload, address: str = SYSTEM_BUS) -> None:
@@ -50,12 +50,14 @@ class Service:
         self._tree = Tree(contract.load(), {})
         self._view: ClusterView | None = None
         self._shown: ClusterView | None = None
-        self._finished: list[tuple[int, str]] = []
+        self._announcer = Announcer()
         self._published = asyncio.Event()
         self._bus: Bus | None = None
-        self._uids: dict[str, int] = {}
         self._connection = Reconnecting(address, on_up=self._up, on_down=self._down)
-        self._calls: asyncio.Queue[tuple[Bus, Message]] = asyncio.Queue(MOST_WAITING)
+        self._rights = Rights()
+        self._calls = Turns()
+        self._changing: Counter[str] = Counter()
+        self._refused = self._outages = self._unreadable = 0
 
     @property
     def connected(self) -> bool:
@@ -68,7 +70,7 @@ class Service:
         if view is before:
             return
         if before is not None and view.last_finished != before.last_finished:
-            self._finished.append(view.last_finished)
+            self._announcer.finish(*view.last_finished)
         self._view = view
         self._published.set()
 
@@ -83,16 +85,41 @@ class Service:
             while True:
                 await self._published.wait()
                 self._announce()
+                while self._announcer.is_behind:
+                    # The connection may be another one, or none, after this.
+                    if self._bus is not None:
+                        await self._bus.writable()
+                    await asyncio.sleep(0)
+                    self._announce()
+
+    def statistics(self) -> dict[str, int]:
+        """What became of calls and signals, since the start."""
+        bus = self._bus
+        return {
+            "bus_outages": self._outages,
+            "bus_announcements_merged": self._announcer.merged,
+            "bus_signals_dropped": self._announcer.dropped,
+            "bus_calls_refused": self._refused,
+            "bus_messages_unreadable": self._unreadable + (bus.unreadable if bus is not None else 0),
+        }
 
     # ---------------------------------------------------------------- connection
 
     async def _up(self, bus: Bus) -> None:
-        self._uids.clear()
-        self._bus = bus
+        self._rights.forget()
         bus.on_method_call(partial(self._called, bus))
         if not await bus.request_name(names.BUS_NAME):
             raise BusError(names.ERROR_FAILED, await _who_has_our_name(bus))
+        self._announcer.restart()
+        self._bus = bus
+        bus.closed.add_done_callback(lambda _: self._lost(bus))
         log.info("on the system bus as %s", names.BUS_NAME)
+
+    def _lost(self, bus: Bus) -> None:
+        self._outages += 1
+        self._unreadable += bus.unreadable
+        self._bus = None
+        self._published.set()
 
     def _down(self, reason: str) -> None:
         log.warning("not on the system bus, trying again: %s", reason)
@@ -100,56 +127,72 @@ class Service:
     # ---------------------------------------------------------------- signals
 
     def _announce(self) -> None:
-        """Bring the objects up to the last view, and say what is different."""
+        """Bring the objects up to the last view, and say what is different, or some of it."""
         self._published.clear()
         view, shown = self._view, self._shown
         assert view is not None
-        if shown is not None and replace(shown, statistics=view.statistics) == view:
-            return  # Only counters moved, as they do with every heartbeat.
-        self._shown = view
-        old, new = self._tree.objects, objects(view, __version__)
-        self._tree.objects = new
-        if self._bus is not None:
-            _emit_difference(self._bus, old, new)
-            for transition, result in self._finished:
-                self._bus.emit(names.ROOT, names.CLUSTER, "TransitionFinished", "us", [transition, result])
-        self._finished.clear()
+        # Often only counters have moved, as they do with every heartbeat.
+        if shown is None or replace(shown, statistics=view.statistics) != view:
+            self._shown = view
+            self._tree.objects = objects(view, __version__)
+            self._announcer.show(self._tree.objects)
+        if self._bus is None:
+            self._announcer.restart()
+        else:
+            self._announcer.say(self._bus)
 
     # ---------------------------------------------------------------- calls
 
     def _called(self, bus: Bus, call: Message) -> None:
-        try:
-            self._calls.put_nowait((bus, call))
-        except asyncio.QueueFull:
-            bus.refuse(call, LIMITS_EXCEEDED, "too many calls are waiting")
+        if not self._calls.put(bus, call):
+            self._too_many(bus, call)
+
+    def _too_many(self, bus: Bus, call: Message) -> None:
+        self._refused += 1
+        bus.refuse(call, LIMITS_EXCEEDED, "too many calls are waiting")
 
     async def _answer_calls(self, tasks: asyncio.TaskGroup) -> None:
-        """One call in each turn of the loop: every local user may ask, and as often as he likes, but
-        a heartbeat must never wait behind more than one answer."""
+        """One call in each turn of the loop: every local user may ask, and as often as he likes, but a
+        heartbeat must never wait behind more than one answer. While others wait there is a pause as long as
+        the answer took, so that a real-time process does not keep a processor from everybody else; and no
+        answer is made while the bus does not take the last ones."""
         while True:
-            bus, call = await self._calls.get()
-            if call.member in FOR_ROOT:
-                tasks.create_task(self._answer(bus, call))  # May wait for the bus, and for the core.
+            bus, call = await self._calls.next()
+            began_s = time.thread_time()
+            if self._changes_something(call):
+                self._begin(bus, call, tasks)  # May wait for the bus, for polkit, and for the core.
             else:
                 await self._answer(bus, call)
-            await asyncio.sleep(0)
+            await asyncio.sleep(time.thread_time() - began_s if len(self._calls) else 0)
+            await bus.writable()
+
+    def _changes_something(self, call: Message) -> bool:
+        return self._tree.changes_something(call.interface, call.member)
+
+    def _begin(self, bus: Bus, call: Message, tasks: asyncio.TaskGroup) -> None:
+        changing, caller = self._changing, call.sender
+        if changing[caller] >= MOST_CHANGES_OF_ONE or changing.total() >= MOST_CHANGES:
+            self._too_many(bus, call)
+            return
+
+        def ended(_: object) -> None:
+            changing[caller] -= 1
+            if not changing[caller]:
+                del changing[caller]
+
+        changing[caller] += 1
+        tasks.create_task(self._answer(bus, call)).add_done_callback(ended)
 
     async def _answer(self, bus: Bus, call: Message) -> None:
         if self._published.is_set():
             self._announce()  # Whoever asks now must not see less than was published.
         try:
             interface = self._tree.resolve(call.path, call.interface, call.member, call.signature)
-            if interface.startswith(names.BUS_NAME) and call.member in FOR_ROOT:
-                await self._need_root(bus, call)
+            if self._tree.changes_something(interface, call.member):
+                await self._rights.need(bus, call, call.member)
             body = await self._perform(interface, call)
-        except CallError as error:
-            bus.refuse(call, error.name, _clean(str(error)))
-        except InvalidArgument as error:
-            bus.refuse(call, INVALID_ARGS, _clean(str(error)))
-        except Refused as error:
-            bus.refuse(call, names.ERROR_REFUSED, _clean(str(error)))
         except HbdError as error:
-            bus.refuse(call, names.ERROR_FAILED, _clean(str(error)))
+            bus.refuse(call, name_of(error), clean(str(error)))
         else:
             bus.reply(call, self._tree.gives(interface, call.member), body)
 
@@ -161,14 +204,14 @@ class Service:
             case (contract.INTROSPECTABLE, "Introspect"):
                 return [tree.introspect(path)]
             case (contract.PROPERTIES, "Get"):
-                return [_variant(tree.get(path, body[0], body[1]))]
+                return [variant(tree.get(path, body[0], body[1]))]
             case (contract.PROPERTIES, "GetAll"):
-                return [_variants(tree.get_all(path, body[0]))]
+                return [variants(tree.get_all(path, body[0]))]
             case (contract.PROPERTIES, "Set"):
                 tree.set(path, body[0], body[1])
                 return []
             case (contract.OBJECT_MANAGER, "GetManagedObjects"):
-                return [{held: _interfaces(shown) for held, shown in tree.managed().items()}]
+                return [{held: interfaces(shown) for held, shown in tree.managed().items()}]
             case (names.CLUSTER, "Standby"):
                 return [await methods.standby(self._ask, body[0])]
             case (names.CLUSTER, "Takeover"):
@@ -177,9 +220,9 @@ class Service:
                 await self._reload()
                 return []
             case (names.CLUSTER, "GetStatistics"):
-                return [_variants(methods.statistics(self._view))]
+                return [variants(methods.statistics(self._view, self.statistics()))]
             case (names.GROUP, "Why"):
-                return [[_variants(entry) for entry in methods.why(self._group(path))]]
+                return [[variants(entry) for entry in methods.why(self._group(path))]]
             case _:
                 raise AssertionError(f"{interface}.{call.member} is in the contract, but not here")
 
@@ -187,54 +230,6 @@ class Service:
         assert self._view is not None
         return next(group for group in self._view.groups if names.group_path(group.name) == path)
 
-    async def _need_root(self, bus: Bus, call: Message) -> None:
-        """Raises CallError unless the bus vouches that the caller is root, BusError if it has gone."""
-        uid = self._uids.get(call.sender)
-        if uid is None:
-            uid = await bus.uid_of(call.sender)
-            if len(self._uids) >= MOST_CALLERS:
-                self._uids.clear()
-            self._uids[call.sender] = uid
-        if uid != 0:
-            raise CallError(ACCESS_DENIED, f"{call.member} is for root only; reading is for everyone")
-
-
-def _emit_difference(bus: Bus, old: Objects, new: Objects) -> None:
-    between = difference(old, new)
-    for path, gone in between.removed.items():
-        bus.emit(names.ROOT, OBJECT_MANAGER, "InterfacesRemoved", "oas", [path, list(gone)])
-    for path, interfaces in between.added.items():
-        bus.emit(names.ROOT, OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", [path, _interfaces(interfaces)])
-    for path, interfaces in between.changed.items():
-        for interface, properties in interfaces.items():
-            news = [interface, _variants(properties), []]
-            bus.emit(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", news)
-
-
-def _variants(properties: Properties) -> dict[str, Variant]:
-    return {name: _variant(held) for name, held in properties.items()}
-
-
-def _variant(held: Property) -> Variant:
-    signature, value = held
-    match value:
-        case str():
-            return Variant(signature, _clean(value))
-        case list():
-            return Variant(signature, [_clean(item) for item in value])
-        case dict():
-            return Variant(signature, {_clean(name): number for name, number in value.items()})
-        case _:
-            return Variant(signature, value)
-
-
-def _clean(text: str) -> str:
-    """As D-Bus allows it: other people's error texts may hold anything, and must not end the daemon."""
-    return text.encode(errors="replace").decode().replace("\0", "?")
-
-
-def _interfaces(interfaces: Interfaces) -> dict[str, dict[str, Variant]]:
-    return {name: _variants(properties) for name, properties in interfaces.items()}
 
 
 async def _who_has_our_name(bus: Bus) -> str:

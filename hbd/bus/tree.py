@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from hbd.bus.contract import INTROSPECTABLE, OBJECT_MANAGER, PEER, PROPERTIES, Contract, Method, describe
+from hbd.bus.faults import (
+    INVALID_ARGS,
+    PROPERTY_READ_ONLY,
+    UNKNOWN_INTERFACE,
+    UNKNOWN_METHOD,
+    UNKNOWN_OBJECT,
+    UNKNOWN_PROPERTY,
+    CallError,
+)
 from hbd.bus.names import ROOT
 from hbd.bus.projection import Interfaces, Objects, Properties, Property
-from hbd.errors import HbdError
-
-ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
-INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
-PROPERTY_READ_ONLY = "org.freedesktop.DBus.Error.PropertyReadOnly"
-UNKNOWN_INTERFACE = "org.freedesktop.DBus.Error.UnknownInterface"
-UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
-UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
-UNKNOWN_PROPERTY = "org.freedesktop.DBus.Error.UnknownProperty"
-
-
-class CallError(HbdError):
-    """A call that is answered by an error; `name` is the D-Bus error name."""
-
-    def __init__(self, name: str, text: str) -> None:
-        super().__init__(text)
-        self.name = name
 
 
 class Tree:
@@ -51,6 +43,12 @@ class Tree:
             raise CallError(
                 INVALID_ARGS, f"{interface}.{member} takes '{method.takes}' as arguments, not '{signature}'"
             )
+
+    def changes_something(self, interface: str | None, member: str) -> bool:
+        """Whether the method, of any interface if none is given, is not for everyone."""
+        known = self._contract.interfaces
+        chosen = known.values() if interface is None else (known[interface],) if interface in known else ()
+        return any(one.methods[member].privileged for one in chosen if member in one.methods)
 
     def gives(self, interface: str, member: str) -> str:
         """The signature of a method's answer."""

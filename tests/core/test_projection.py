@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hbd.bus import contract, methods, names
+from hbd.bus.faults import CallError
 from hbd.bus.projection import Objects, Value, difference, objects
-from hbd.bus.tree import CallError, Tree
+from hbd.bus.tree import Tree
 from hbd.config.model import AddressResource, AutoFailback, ScriptResource, UnitResource
 from hbd.core.views import (
     ClusterState,

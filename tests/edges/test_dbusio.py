@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from hbd import dbusio
-from hbd.dbusio import Bus, BusError, Message, NoAnswer, Reconnecting, Variant
+from hbd.dbusio import Bus, BusError, Message, NoAnswer, Variant
+from hbd.reconnecting import Reconnecting
 
 PATH = "/org/example/Thing"
 INTERFACE = "org.example.Thing1"
