@@ -231,7 +231,6 @@ class Service:
         return next(group for group in self._view.groups if names.group_path(group.name) == path)
 
 
-
 async def _who_has_our_name(bus: Bus) -> str:
     (pid,) = await bus.call(BROKER, BROKER_PATH, BROKER, "GetConnectionUnixProcessID", "s", [names.BUS_NAME])
     return f"{names.BUS_NAME} is taken by process {pid}; only one hbd can run on a machine"
