@@ -40,7 +40,7 @@ async def takeover(ask: Ask, which: str) -> int:
 
 
 def statistics(view: ClusterView, bus: Mapping[str, int]) -> dict[str, Property]:
-    """GetStatistics: the core's numbers by name, or for each node, link or group one; and those of the bus."""
+    """GetStatistics: the core's numbers, or one for each node, link or group; and those of the bus."""
     return {
         name: ("t", figure) if isinstance(figure, int) else ("a{sx}", dict(figure))
         for name, figure in (*view.statistics, *bus.items())
