@@ -173,7 +173,14 @@ async def run(*command: str, uid: int | None = None, **environment: str) -> tupl
         extra_groups=None if uid is None else [],
         cwd=ROOT_FOLDER,
     )
-    out, err = await process.communicate()
+    talking = asyncio.create_task(process.communicate())
+    try:
+        out, err = await asyncio.shield(talking)
+    except asyncio.CancelledError as end:
+        # Nobody leaves a child behind, and who waited for it too long is told what it has said so far.
+        process.kill()
+        end.add_note(f"{' '.join(command)} had not ended: {await talking}")
+        raise
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -731,46 +738,53 @@ def test_hbctl_reload_asks_for_it_once(bus: PrivateBus) -> None:
     on_the_bus(bus, body)
 
 
-async def following(bus: PrivateBus, *command: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+@asynccontextmanager
+async def following(bus: PrivateBus, *command: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "hbd.ctl.main", *command,
         stdout=asyncio.subprocess.PIPE, cwd=ROOT_FOLDER,
         env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address},
         # Whoever runs in the background of a shell ignores it, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
 def test_hbctl_watch_shows_each_change_until_it_is_interrupted(bus: PrivateBus) -> None:
     async def body(service: Service, asker: Asker) -> None:
-        process = await following(bus, "status", "--watch", "--json")
-        assert process.stdout is not None
-        assert json.loads(await process.stdout.readline())["cluster"]["generation"] == 7
-        service.publish(replace(VIEW, generation=8))
-        assert json.loads(await process.stdout.readline())["cluster"]["generation"] == 8
-        process.send_signal(signal.SIGINT)
-        assert await process.wait() == 130
+        async with following(bus, "status", "--watch", "--json") as process:
+            assert process.stdout is not None
+            assert json.loads(await process.stdout.readline())["cluster"]["generation"] == 7
+            service.publish(replace(VIEW, generation=8))
+            assert json.loads(await process.stdout.readline())["cluster"]["generation"] == 8
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 130
 
     on_the_bus(bus, body)
 
 
 def test_hbctl_events_prints_a_line_for_each_signal(bus: PrivateBus) -> None:
     async def body(service: Service, asker: Asker) -> None:
-        process = await following(bus, "events")
-        assert process.stdout is not None
-        dead = replace(VIEW.nodes[1], status=NodeStatus.DEAD)
-        views = [replace(VIEW, nodes=(VIEW.nodes[0], dead)), VIEW]
-        line = b""
-        async with asyncio.timeout(60):
-            reading = asyncio.ensure_future(process.stdout.readline())
-            while not reading.done():  # It has no way to say that it follows now.
-                service.publish(views[0])
-                views.reverse()
-                await asyncio.wait((reading,), timeout=0.1)
-            line = reading.result()
-        assert line.split(b" ", 1)[1].startswith(b"node linuxha2.example.org: Status=")
-        process.send_signal(signal.SIGINT)
-        await process.communicate()
+        async with following(bus, "events") as process:
+            assert process.stdout is not None
+            dead = replace(VIEW.nodes[1], status=NodeStatus.DEAD)
+            views = [replace(VIEW, nodes=(VIEW.nodes[0], dead)), VIEW]
+            line = b""
+            async with asyncio.timeout(60):
+                reading = asyncio.ensure_future(process.stdout.readline())
+                while not reading.done():  # It has no way to say that it follows now.
+                    service.publish(views[0])
+                    views.reverse()
+                    await asyncio.wait((reading,), timeout=0.1)
+                line = reading.result()
+            assert line.split(b" ", 1)[1].startswith(b"node linuxha2.example.org: Status=")
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 130
 
     on_the_bus(bus, body)
 
