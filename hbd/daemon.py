@@ -19,7 +19,7 @@ import secrets
 import signal
 import time
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -155,6 +155,7 @@ def _start(
         generation=begun.generation,
         incarnation=secrets.randbits(32),
         peers=begun.peers,
+        freeze=replace(begun.freeze, agreed=run.is_frozen),
     )
     core = Cluster(config, identity, secrets.randbits(64))
     store = Store(state, run, journal.log)

@@ -40,6 +40,7 @@ from hbd.core.effects import (
     StartClient,
     StartJob,
     StopClient,
+    StoreFreeze,
     StoreGeneration,
     StoreHeld,
     StorePeers,
@@ -169,7 +170,7 @@ class Edges:
     clients: Keeper
     lease: LeaseKeeper
     paths: Paths
-    store: Callable[[StoreHeld | StoreGeneration | StorePeers | StoreStall], None]
+    store: Callable[[StoreHeld | StoreGeneration | StorePeers | StoreStall | StoreFreeze], None]
     log: Callable[[Log], None]
     feed: Callable[[int, Device], None]
     """We were healthy at this time (ms)."""
@@ -270,7 +271,7 @@ class Driver:
                     self._edges.work.abandon(job)
                 case KeepLease() | EndLease() | ArmLease() | DisarmLease():
                     self._edges.lease.perform(effect, self.post)
-                case StoreHeld() | StoreGeneration() | StorePeers() | StoreStall():
+                case StoreHeld() | StoreGeneration() | StorePeers() | StoreStall() | StoreFreeze():
                     self._edges.store(effect)
                 case AskPing(spec):
                     asked = self._media.get(spec)

@@ -78,6 +78,8 @@ MESSAGE_ID: Final[Mapping[Kind, str]] = {
     Kind.WATCHDOG: "713a1c66c4aa4293b0e0b46c6e22faee",
     Kind.LEASE: "751da35c7fa541c887f3ca08445875fc",
     Kind.IPFAIL: "d90f6fc54c4b4c6f9d2ad2a1d3c36e0b",
+    Kind.FREEZE: "d2958a47b40340919d933c0bbb23ad32",
+    Kind.CONFIRMED_DEAD: "134256379d3540d486e8e07e7260c2ad",
 }
 """Drawn once at random and never changed: systemd/hbd.catalog and users' scripts know them."""
 

@@ -4,8 +4,9 @@ For hbd-orphan.service, `OnFailure=` of hbd.service: systemd's start limit was h
 wrong (exit status 78). Whatever /run/hbd/held records is released: all addresses first, then the units and
 scripts of each group right to left, each awaited. Then ha.cf's clients are stopped, last first. A watchdog
 device that the daemon left running is stopped when nothing is left, and otherwise resets the machine, before
-the peer serves beside it. What is released is struck from the record, so that this can be run again after a
-failure, or for nothing. While a daemon holds the lock nothing is touched.
+the peer serves beside it. What is released is struck from the record, so that this can be run again after
+a failure, or for nothing. While the cluster is frozen, and the peer knows, resources are left alone, and
+nothing is to silence or reset this machine. While a daemon holds the lock nothing is touched.
 
 Standard library only: what stops a daemon from starting must not stop this.
 """
@@ -21,7 +22,7 @@ import sys
 import time
 from typing import Any
 
-from hbd.stale import LEASE_REMOVAL, held_addresses, run_dir, take_off
+from hbd.stale import FROZEN, LEASE_REMOVAL, held_addresses, run_dir, take_off
 
 ERROR, WARNING, INFO = 3, 4, 6
 NOT_LOADED = 5
@@ -48,7 +49,10 @@ def main() -> int:
         say(INFO, "hbd is running: its resources are left to it")
         return 0
     try:
-        nothing_left = release(directory)
+        frozen = os.path.exists(f"{directory}/{FROZEN}")
+        if frozen:
+            say(WARNING, "hbd is gone for good, and the cluster is frozen: what runs here goes on running")
+        nothing_left = frozen or release(directory)
         stop_clients(directory)
         if nothing_left:
             end_lease()

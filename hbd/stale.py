@@ -22,6 +22,11 @@ RUN_DIR = "/run/hbd"
 ALIVE = struct.Struct("<QQ")
 """`alive`: CLOCK_BOOTTIME ms of the last healthy moment, and the peer's patience in ms (0 = not known)."""
 
+FROZEN = "frozen"
+"""A file, there while a freeze is agreed with the peer: it takes nothing over, however long we are silent."""
+
+ENDLESS_MS = 1 << 62
+
 LEASE_REMOVAL = "add table netdev hbd\ndelete table netdev hbd\n"
 """For `nft -f -`: takes the rules of the kernel lease away (`hbd.lease`), if they are there."""
 
@@ -45,7 +50,8 @@ def run_dir(arguments: list[str]) -> str:
 def release_if_overdue(arguments: list[str]) -> list[str]:
     """Take the held addresses off if the peer has lost patience with us; returns those that were there.
 
-    Nothing is done where there is no record, where a daemon is running, or where the silence was short.
+    Nothing is done where there is no record, where a daemon is running, where the silence was short, or while
+    the cluster is frozen.
     Raises nothing: the daemon goes on with whatever is so.
     """
     directory = run_dir(arguments)
@@ -59,12 +65,14 @@ def release_if_overdue(arguments: list[str]) -> list[str]:
 
 
 def silence(directory: str) -> tuple[int, int]:
-    """How long ago the last healthy moment was, and the peer's patience, in ms.
+    """How long ago the last healthy moment was, and the peer's patience, in ms: endless in an agreed freeze.
 
     Raises OSError, struct.error.
     """
     with open(f"{directory}/alive", "rb") as file:
         stamp_ms, patience_ms = ALIVE.unpack(file.read(ALIVE.size))
+    if os.path.exists(f"{directory}/{FROZEN}"):
+        patience_ms = ENDLESS_MS
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000 - stamp_ms, patience_ms
 
 

@@ -7,7 +7,9 @@ tens of microseconds, so that a takeover waits for no other thread and no fsync.
     /var/lib/hbd/generation   decimal text          /run/hbd/held    JSON, see `encode_held`
     /var/lib/hbd/uuid         16 bytes              /run/hbd/alive   see `hbd.stale`
     /var/lib/hbd/hostcache    name TAB uuid TAB generation, a line for each peer
+    /var/lib/hbd/freeze       mark of the freeze (odd = frozen), nodes that were frozen when last heard
                                                     /run/hbd/stall   longest stall: its ms, Unix seconds
+                                                    /run/hbd/frozen  empty; there while a freeze is agreed
 
 Heartbeat 3.0.6's own directory is the neighbour `heartbeat` of ours. Where it exists its `hb_generation`
 (right-aligned to 15 columns) is read and kept up, and its `hb_uuid` taken over, so that the peers see one
@@ -31,17 +33,19 @@ from typing import Any
 
 from hbd.config.model import AddressResource, ResourceSpec, ScriptResource, UnitResource
 from hbd.core.effects import (
+    FreezeRecord,
     Kind,
     Level,
     Log,
     PeerRecord,
+    StoreFreeze,
     StoreGeneration,
     StoreHeld,
     StorePeers,
     StoreStall,
 )
 from hbd.core.events import Direction, HeldGroup, Stall
-from hbd.stale import ALIVE
+from hbd.stale import ALIVE, FROZEN
 
 HIGHEST_GENERATION = 2**62
 """More than this in a file is garbage, not a generation."""
@@ -54,6 +58,8 @@ class Beginning:
     generation: int
     uuid: bytes
     peers: tuple[PeerRecord, ...]
+    freeze: FreezeRecord
+    """Without what the run directory knows of it."""
     notes: tuple[Log, ...]
     """What the journal should say about it; the generation itself is said by the core."""
 
@@ -71,7 +77,8 @@ class StateDir:
         notes: list[Log] = []
         generation = self._next_generation(hbgenmethod, wall_s, notes)
         self.store_generation(generation)
-        return Beginning(generation, self._uuid(node, uuidfrom, notes), self._peers(), tuple(notes))
+        uuid, freeze = self._uuid(node, uuidfrom, notes), self._freeze(notes)
+        return Beginning(generation, uuid, self._peers(), freeze, tuple(notes))
 
     def store_generation(self, generation: int) -> None:
         """Here, and where heartbeat 3.0.6 would look for it. Raises OSError."""
@@ -83,6 +90,23 @@ class StateDir:
         """Raises OSError."""
         lines = [f"{peer.name}\t{peer.uuid.hex()}\t{peer.generation}\n" for peer in peers]
         replace(self._path / "hostcache", "".join(lines).encode())
+
+    def store_freeze(self, record: FreezeRecord) -> None:
+        """Raises OSError."""
+        replace(self._path / "freeze", f"{' '.join((str(record.mark), *record.sealed))}\n".encode())
+
+    def _freeze(self, notes: list[Log]) -> FreezeRecord:
+        """What is unreadable is no freeze: the peer knows better, and says so."""
+        content = _read(self._path / "freeze")
+        if content is None:
+            return FreezeRecord()
+        try:
+            mark, *sealed = content.decode("utf-8").split()
+            return FreezeRecord(_generation(mark.encode()), sealed=tuple(sealed))
+        except ValueError:
+            text = f"{self._path / 'freeze'} is unreadable: whether the cluster was frozen is not known"
+            notes.append(Log(Level.ERROR, Kind.FREEZE, text))
+            return FreezeRecord()
 
     def _next_generation(self, hbgenmethod: str, wall_s: int, notes: list[Log]) -> int:
         stored: list[int] = []
@@ -158,6 +182,8 @@ class RunDir:
 
     def is_overdue(self, now_ms: int) -> bool:
         """Whether no daemon of this boot was healthy for longer than the peer waits, or nobody knows."""
+        if self.is_frozen:
+            return False
         stamp_ms, patience_ms = ALIVE.unpack(self._alive)
         return not 0 < stamp_ms <= now_ms or now_ms - stamp_ms > patience_ms
 
@@ -171,6 +197,18 @@ class RunDir:
     def stamp(self, now_ms: int) -> None:
         """We were healthy and heard at this moment: a store to memory, no system call."""
         self._alive[:] = ALIVE.pack(now_ms, self._patience_ms)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the last daemon of this boot had agreed with the peer on a freeze."""
+        return (self.path / FROZEN).exists()
+
+    def store_frozen(self, agreed: bool) -> None:
+        """Raises OSError."""
+        if agreed:
+            replace(self.path / FROZEN, b"", durable=False)
+        else:
+            (self.path / FROZEN).unlink(missing_ok=True)
 
     def stall(self) -> Stall:
         """The longest time that hbd did not run in this boot; none if that cannot be read."""
@@ -198,6 +236,10 @@ class RunDir:
         replace(self.path / "clients", "".join(f"{unit}\n" for unit in units).encode(), durable=False)
 
 
+Stored = StoreGeneration | StorePeers | StoreStall | StoreFreeze
+"""What a thread writes."""
+
+
 class Store:
     """Performs the Store effects: the run directory at once, the disk by a thread, in order.
 
@@ -210,16 +252,19 @@ class Store:
         self._state = state
         self._run = run
         self._log = log
-        self._queue: queue.SimpleQueue[StoreGeneration | StorePeers | StoreStall | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Stored | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="state", daemon=True)
         self._thread.start()
 
-    def store(self, effect: StoreHeld | StoreGeneration | StorePeers | StoreStall) -> None:
+    def store(self, effect: StoreHeld | Stored) -> None:
         """Called by the driver."""
         if isinstance(effect, StoreHeld):
             self._attempt("held", partial(self._run.store_held, effect.groups))
-        else:
-            self._queue.put(effect)
+            return
+        if isinstance(effect, StoreFreeze):
+            # At once: after a thaw the peer may take over, and must not do so while this stands.
+            self._attempt("frozen", partial(self._run.store_frozen, effect.record.agreed))
+        self._queue.put(effect)
 
     def close(self, wait_s: float = 5.0) -> None:
         """Write what is left, unless the disk takes longer than this."""
@@ -233,6 +278,8 @@ class Store:
                     self._attempt("generation", partial(self._state.store_generation, generation))
                 case StorePeers(peers):
                     self._attempt("hostcache", partial(self._state.store_peers, peers))
+                case StoreFreeze(record):
+                    self._attempt("freeze", partial(self._state.store_freeze, record))
                 case StoreStall(stall):
                     # Nothing waits for it, and a node that has just woken has more urgent things to do.
                     self._attempt("stall", partial(self._run.store_stall, stall))

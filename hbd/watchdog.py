@@ -79,8 +79,11 @@ class Watchdog:
             self.timeout_s = self._set_timeout(self._fd)
 
     def feed(self, device: Device) -> None:
-        """hbd is healthy. STARVED lets the device run out, SPARED does not open it for the first time."""
+        """hbd is healthy. STARVED lets the device run out, SPARED does not open it for the first time, and
+        DISARMED stops it until it is fed again."""
         if self._device is None or device is Device.STARVED:
+            return
+        if device is Device.DISARMED and self._fd is None and self._inherited is None:
             return
         if self._fd is None:
             if device is Device.SPARED and self._inherited is None:
@@ -88,6 +91,9 @@ class Watchdog:
             self._open()
         if self._fd is not None:
             self._write(self._fd, FOOD)
+            if device is Device.DISARMED and not self._nowayout:
+                self._disarm(self._device)
+                self._again_s = 0.0
 
     def release(self) -> None:
         """Everything is released, and hbd ends: stop the device, as far as it can be stopped."""

@@ -48,6 +48,7 @@ def cluster(view: ClusterView, version: str) -> Properties:
         "Generation": ("u", view.generation),
         "Transition": ("u", view.transition),
         "Frozen": ("b", view.frozen),
+        "FreezeAgreed": ("b", view.freeze_agreed),
         "Degraded": ("as", list(view.degraded)),
     }
 

@@ -58,8 +58,11 @@ class Absence:
         self._membership.excuse(gap_ms - self._timing.keepalive_ms)
         return gap_ms
 
-    def forgotten_by(self, gap_ms: int, last_ms: int, *, serving: bool) -> Peer | None:
-        """The peer, if it may have buried us in such a gap."""
+    def forgotten_by(self, gap_ms: int, last_ms: int, *, serving: bool, agreed: bool) -> Peer | None:
+        """The peer, if it may have buried us in such a gap and taken over.
+
+        While a freeze is `agreed` it takes nothing over that runs here, however long we are away.
+        """
         peer = self._membership.peer
         silent_ms = self._membership.silence_of_ours_ms(last_ms)
         self._desk.log(Level.WARN, Kind.ABSENCE, f"this node did not run for {gap_ms} ms")
@@ -67,7 +70,7 @@ class Absence:
             self._membership.exhume(peer)
         # Whether the peer hears us again takes two keepalives to find out, and it may bury us meanwhile.
         limit_ms = self.patience_ms - 2 * self._timing.keepalive_ms
-        if peer is None or peer.dead or peer.gone or silent_ms <= limit_ms:
+        if peer is None or peer.dead or peer.gone or silent_ms <= limit_ms or agreed:
             return None
         if serving:
             self._desk.log(

@@ -54,11 +54,24 @@ class Peer:
     """Groups that failed to start there; remembered across its restarts (rule 22)."""
     unable_told: tuple[int, int] | None = None
     """(generation, seq) of our first report that repeats the present set."""
+    sealed: bool = False
+    """Its last word was that it is frozen: what it held then is not taken off there when it falls silent."""
+    described: bool = False
+    """It has said in our life what it holds."""
+    sworn: bool = False
+    """An operator has sworn that it is dead, and nothing was heard of it since (`oath.py`)."""
 
     @property
     def speaks_classic(self) -> bool:
         """A living heartbeat 3.0.6: what it lets us have is said in handover.py's conversation."""
         return self.kind is PeerKind.CLASSIC and not self.dead and not self.gone
+
+    def keeps(self, group: str) -> bool:
+        """Whether its silence does not free this group: it was frozen when last heard, and held it.
+
+        Of what it holds that has never said so in our life, nobody knows.
+        """
+        return self.sealed and (group in self.last_held or not self.described)
 
     def restarted(self, generation: int) -> None:
         """A new life: nothing said before holds, and it may hold anything until it reports."""
@@ -76,8 +89,10 @@ class Peer:
         self.report = report
         self.report_at = (generation, seq)
         self.kind = PeerKind.HBD
+        self.sealed = report.freeze & 1 == 1
         if report.groups is not None:
             self.last_held = tuple(sorted(name for name, entry in report.groups.items() if entry.claims))
+            self.described = True
             self._learn_unable(report)
         holds_nothing = report.groups is not None and not self.last_held
         self.gone = report.leaving and holds_nothing and report.echo >= self.fresh_from
@@ -110,7 +125,7 @@ def may_hold(peer: Peer, group: str, digest: str, claim: tuple[int, int] | None)
     None if no report of ours has done so yet.
     """
     if peer.dead or peer.gone:
-        return False
+        return not peer.gone and peer.keeps(group)
     if peer.kind is not PeerKind.HBD or peer.report is None or peer.report.groups is None:
         return True
     if peer.report.digest != digest or peer.entry(group).claims:
@@ -124,7 +139,7 @@ def objects(peer: Peer, group: str, claim: tuple[int, int] | None) -> bool:
     As `may_hold`, but a different configuration of the peer does not count: it claims it or it does not.
     """
     if peer.dead or peer.gone:
-        return False
+        return not peer.gone and peer.described and peer.keeps(group)
     if peer.report is None or peer.report.groups is None or peer.entry(group).claims:
         return True
     return claim is None or not echoed(peer, *claim)

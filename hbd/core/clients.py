@@ -153,8 +153,8 @@ class Clients:
             self._log(Level.ERROR, f"{event.reason} ({event.client.command}); trying again")
         kept.phase, kept.due_ms = _Phase.WAITING, self._desk.now.ms + RETRY_MS
 
-    def ended(self, event: ClientEnded) -> bool:
-        """Whether this node has to go, because it was a failfast client that failed."""
+    def ended(self, event: ClientEnded, *, frozen: bool = False) -> bool:
+        """Whether this node has to go, because it was a failfast client that failed; never while frozen."""
         client, kept = event.client, self._kept.get(event.client.unit)
         stopped = self._leaving or kept is None or kept.phase is _Phase.GOING
         level = Level.INFO if stopped or not event.failed else Level.ERROR
@@ -170,6 +170,9 @@ class Clients:
         if _never_ran(event):
             # No reason to reboot the machine: it would be the same after that.
             self._log(Level.ERROR, f"Client child command [{client.command}] is not executable")
+        elif client.failfast and event.failed and frozen:
+            text = f"failfast client {client.command} has failed; frozen, so this machine is not rebooted"
+            self._log(Level.CRIT, text)
         elif client.failfast and event.failed:
             kept.phase = _Phase.LEFT
             text = (

@@ -41,6 +41,7 @@ from hbd.core.events import (
     ClientRefused,
     ClientStarted,
     Command,
+    ConfirmDead,
     DatagramReceived,
     Event,
     HeldGroup,
@@ -59,9 +60,12 @@ from hbd.core.events import (
     Started,
     Stop,
     Takeover,
+    Thaw,
     Tick,
 )
+from hbd.core.events import Freeze as FreezeIt
 from hbd.core.fencing import unfenced
+from hbd.core.freeze import FROZEN, Freeze, still_sealed
 from hbd.core.groups import Group
 from hbd.core.handover import Handover
 from hbd.core.health import Health, doomed
@@ -98,6 +102,9 @@ class Cluster:
         self._patience = Patience(config.timing)
         self._lease = Lease(config, self._desk, self._patience)
         self._vital = Vital(self._desk)
+        self._freeze = Freeze(identity.freeze, self._desk)
+        self._keeps = False
+        """hbd is being stopped while frozen: what runs goes on running."""
         self._connectivity = Connectivity(config, self._desk, self._membership.say)
         self._absence = Absence(config, self._desk, self._membership, self._patience, self._health)
         self._started = self._leaving = self._done = False
@@ -131,6 +138,9 @@ class Cluster:
                 self._take_fact(fact)
             self._notice_deaf_peer()
             self._proceed()
+            if self._freeze.mark:
+                self._freeze.follow(self._membership.peers.values())
+                self._lease.rest(self._freeze.agreed)
             self._lease.follow(self._custody.may_answer)
             if self._is_news(event):
                 self._note_progress()
@@ -203,6 +213,7 @@ class Cluster:
         return picture.of(
             self._config, self._membership, self._custody, self._connectivity,
             leaving=self._leaving, degraded=self._degraded(), counters=self._figures(),
+            frozen=self._freeze.frozen, freeze_agreed=self._freeze.shown(self._membership.peers.values())[0],
         )  # fmt: skip
 
     def _figures(self) -> dict[str, figures.Figure]:
@@ -214,7 +225,8 @@ class Cluster:
         }
 
     def _degraded(self) -> tuple[str, ...]:
-        return self._links.degraded + self._lease.degraded + self._connectivity.pings.failures
+        _, unheard = self._freeze.shown(self._membership.peers.values())
+        return unheard + self._links.degraded + self._lease.degraded + self._connectivity.pings.failures
 
     # ------------------------------------------------------------ our own absence (rules 12 to 15)
 
@@ -224,14 +236,16 @@ class Cluster:
         if not gap_ms:
             return True
         self._connectivity.stalled(gap_ms - self._config.timing.keepalive_ms)
-        peer = self._absence.forgotten_by(gap_ms, self._last_ms, serving=self._custody.may_run_anything)
+        peer = self._absence.forgotten_by(
+            gap_ms, self._last_ms, serving=self._custody.may_run_anything, agreed=self._freeze.agreed
+        )
         if peer is not None:
             self._membership.wait_for(peer)
             self._mute(peer)
         return False
 
     def _notice_deaf_peer(self) -> None:
-        peer = self._absence.deaf_peer() if self._custody.serving else None
+        peer = self._absence.deaf_peer() if self._custody.serving and not self._freeze.agreed else None
         if peer is not None:
             self._mute(peer)
 
@@ -294,7 +308,7 @@ class Cluster:
             case ClientRefused():
                 self._clients.refused(event)
             case ClientEnded():
-                if self._clients.ended(event):
+                if self._clients.ended(event, frozen=self._is_still):
                     self._vital.lost = True
                     self._leave()
             case ClientGone():
@@ -311,8 +325,10 @@ class Cluster:
         self._connectivity.begin()
         self._stored = held
         self._custody.probe(held, late)
+        self._lease.rest(self._freeze.agreed)
         self._lease.begin()
         self._desk.info(Kind.CORE_STARTED, f"Heartbeat generation: {self._identity.generation}")
+        self._freeze.begin()
         self._say_status()
         self._membership.become("up")
 
@@ -327,6 +343,7 @@ class Cluster:
             case Reported(peer, first):
                 if peer.report is not None and self._patience.echoed(peer.report.echo):
                     self._lease.grow()
+                self._freeze.heard(peer)
                 self._custody.heard(peer)
                 if first:
                     self._custody.first_report(peer)
@@ -362,7 +379,14 @@ class Cluster:
             return
         if not self._config.groups:
             return  # Membership only: there is nothing to take over.
-        for text in unfenced(self._config, peer.name):
+        if self._freeze.frozen:
+            text = f"The cluster is frozen: nothing is taken over from {peer.name}."
+            self._desk.warn(Kind.FREEZE, text, node=peer.name)
+            return
+        if peer.sealed:
+            self._desk.warn(Kind.FREEZE, still_sealed(peer), node=peer.name)
+            return
+        for text in unfenced(self._config, peer.name, peer.sworn):
             self._desk.warn(Kind.NO_FENCING, text, node=peer.name)
         self._desk.info(Kind.TAKEOVER, f"Resources being acquired from {peer.name}.", node=peer.name)
         self._taking_over, self._bereft_ms = peer.name, self._desk.now.ms
@@ -405,6 +429,8 @@ class Cluster:
         match command:
             case Standby(scope) | Takeover(scope):
                 self._must_be_active()
+                if self._freeze.frozen:
+                    raise Refused(FROZEN)
                 transitions = self._custody.transitions
                 move = transitions.standby if isinstance(command, Standby) else transitions.takeover
                 number = move(scope, self._membership.peer, self._custody.settled)
@@ -414,9 +440,23 @@ class Cluster:
                 self._reload(config)
             case Stop():
                 self._leave()
+            case FreezeIt():
+                self._freeze.freeze(self._membership.peers.values())
+            case Thaw():
+                self._thaw()
+            case ConfirmDead(node):
+                for fact in self._membership.swear(node):
+                    self._take_fact(fact)
             case _:
                 assert_never(command)
         return 0
+
+    def _thaw(self) -> None:
+        peer = self._membership.peer
+        was_frozen = self._freeze.frozen
+        self._freeze.thaw()
+        if was_frozen and peer is not None and peer.dead and not peer.gone:
+            self._mourn(peer)
 
     def _leave(self) -> None:
         """Begin to stop, for an operator or for a client without which this node must not serve."""
@@ -424,7 +464,23 @@ class Cluster:
             self._leaving = True
             self._talk.leave()
             self._desk.info(Kind.SHUTDOWN, "Heartbeat shutdown in progress.")
-            self._desk.info(Kind.SHUTDOWN, "Giving up all HA resources.")
+            self._keeps = self._freeze.frozen
+            if self._keeps:
+                self._note_what_stays()
+            else:
+                self._desk.info(Kind.SHUTDOWN, "Giving up all HA resources.")
+
+    def _note_what_stays(self) -> None:
+        text = "The cluster is frozen: what runs here goes on running without hbd."
+        if not self._freeze.agreed:
+            text += " The other node does not know, and may take over what runs here."
+        level = Level.WARN if self._freeze.agreed else Level.CRIT
+        self._desk.log(level, Kind.FREEZE, text)
+
+    @property
+    def _is_still(self) -> bool:
+        """Frozen; but the stop of hbd that began before goes on."""
+        return self._freeze.frozen and (self._keeps or not self._leaving)
 
     def _must_be_active(self) -> None:
         if self._membership.status != "active":
@@ -454,6 +510,7 @@ class Cluster:
         if membership.generation_jumped:
             membership.generation_jumped = False
             custody.forget_reports()
+            self._freeze.forget_reports()
             self._connectivity.forget_reports()
         if membership.status == "up" and not custody.probing and membership.communication_up():
             self._activate()
@@ -462,12 +519,21 @@ class Cluster:
         active = membership.status == "active"
         self._follow_classic(peer)
         fresh = self._fresh(peer)
+        still = custody.frozen = self._is_still
+        if self._keeps and not still:
+            self._leave_after_all()
         custody.reconcile(peer, active=active, leaving=self._leaving, fresh=fresh)
-        self._connectivity.proceed(peer, custody, acts=active and not self._leaving, fresh=fresh)
-        returns = active and peer is not None and peer.alive and not self._leaving
+        acts = active and not self._leaving and not still
+        self._connectivity.proceed(peer, custody, acts=acts, fresh=fresh)
+        returns = acts and peer is not None and peer.alive
         if returns and peer is not None and not self._connectivity.holds_back(peer):
             custody.transitions.fail_back(peer, custody.settled)
         self._finish_classic(peer)
+
+    def _leave_after_all(self) -> None:
+        """Thawed in the last moment: what runs here is released, as at any other stop."""
+        self._keeps, self._farewell_ms = False, None
+        self._desk.info(Kind.SHUTDOWN, "Giving up all HA resources.")
 
     def _is_news(self, event: Event) -> bool:
         """Whether our state may be news: a heartbeat like the one before it changes nothing without a job."""
@@ -553,7 +619,15 @@ class Cluster:
 
     def _say_goodbye(self, peer: Peer | None) -> None:
         """Once the last stop is confirmed, and not before, say that we hold nothing (rule 5)."""
-        if self._farewell_ms is not None or self._custody.probing or self._custody.claims_anything:
+        if self._farewell_ms is not None or self._custody.probing:
+            return
+        if self._keeps:
+            self._farewell_ms = self._desk.now.ms
+            self._say_status()
+            self._farewell_at = (self._membership.channel.generation, self._membership.channel.seq)
+            self._clients.leave()
+            return
+        if self._custody.claims_anything:
             return
         self._desk.info(Kind.SHUTDOWN, "All HA resources relinquished.")
         self._farewell_ms = self._desk.now.ms
@@ -586,6 +660,7 @@ class Cluster:
             groups=None if probing else custody.entries(peer),
             reach=self._connectivity.reach,
             ping_list=self._connectivity.ping_list,
+            freeze=self._freeze.mark,
         )
 
     def _speak(self) -> None:
@@ -608,6 +683,8 @@ class Cluster:
         self._lease.keep(self._custody.may_answer)
         self._membership.say_status(reports.encode(report), patience.told.deadtime_ms)
         patience.said((self._membership.channel.generation, self._membership.channel.seq))
+        if self._freeze.mark:
+            self._freeze.reported((self._membership.channel.generation, self._membership.channel.seq))
         self._said = report
         if report.groups is not None:
             channel = self._membership.channel
@@ -629,12 +706,13 @@ class Cluster:
             custody.groups.values(), on_time=on_time, needed=needed, doomed=groups, why=why
         )
         if pulse is not None:
-            self._desk.emit_job(pulse)
+            # Nobody is to be protected from what runs here while the peer starts nothing.
+            self._desk.emit_job(FeedWatchdog(Device.DISARMED) if self._freeze.agreed else pulse)
 
     def _doomed(self) -> tuple[list[Group], str]:
         """The blocked groups for whose sake the watchdog device is to reset this machine, and why."""
         custody, peer = self._custody, self._membership.peer
-        if self._config.watchdog is None:
+        if self._config.watchdog is None or self._is_still:
             return [], ""
         stuck = self._vital.blocked(custody.groups.values())
         if stuck:

@@ -19,6 +19,7 @@ from hbd.core.exchange import Exchange, Stage
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, StartFailed
 from hbd.core.handover import Handover
 from hbd.core.report import EPOCH_MAX, Entry, Posture
+from hbd.core.standstill import Standstill
 from hbd.core.transitions import Transitions
 from hbd.core.views import Holding
 
@@ -45,6 +46,9 @@ class Custody:
         self._epochs: dict[str, int] = {}
         self._contested: set[str] = set()
         self._lost: dict[str, list[ResourceSpec]] = {}
+        self._standstill = Standstill(desk)
+        self.frozen = False
+        """Nothing begins here."""
         self.placed = False
         """The first placement after our start is complete."""
 
@@ -138,6 +142,8 @@ class Custody:
 
     def deadline_ms(self) -> int | None:
         """When something is due without any event."""
+        if self.frozen:
+            return None
         times = [d for group in self.groups.values() if (d := group.deadline_ms()) is not None]
         answer_ms = self.transitions.deadline_ms()
         if answer_ms is not None:
@@ -156,7 +162,7 @@ class Custody:
             epoch=max(group.epoch, 0 if group.claims else self._epochs.get(group.key, 0)),
             provisional=group.provisional,
             offered=exchange.stage is not Stage.NONE,
-            accepted=theirs is not None and theirs.offered and not group.unable,
+            accepted=theirs is not None and theirs.offered and not group.unable and not self.frozen,
             asked=exchange.asking,
             unable=group.unable,
             peer_unable=peer is not None and group.key in peer.unable,
@@ -313,6 +319,11 @@ class Custody:
     def reconcile(self, peer: Peer | None, *, active: bool, leaving: bool, fresh: bool) -> None:
         """Move every group one step. `fresh`: the peer was heard within the last heartbeats, or is dead."""
         if self._probes:
+            return
+        if self.frozen:
+            self._standstill.step(
+                self.groups.values(), peer, active, lambda group: self._clear(group, peer), self._take
+            )
             return
         for group in list(self.groups.values()):
             self._decide(group, peer, active, leaving)

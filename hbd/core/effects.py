@@ -214,6 +214,8 @@ class Device(Enum):
     """Not opened: there is nothing to protect yet. Fed if it runs already."""
     STARVED = "starved"
     """Not fed, so that it resets the machine."""
+    DISARMED = "disarmed"
+    """Stopped until it is fed again: nothing is to happen to this machine. Fed if it cannot be stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,28 @@ class StorePeers:
     """Replace the host cache by this."""
 
     peers: tuple[PeerRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeRecord:
+    """What is remembered of a freeze across restarts; see `core/freeze.py`."""
+
+    mark: int = 0
+    """Odd: frozen."""
+    agreed: bool = False
+    """The peer knows that we are frozen. Not remembered across a reboot, which leaves nothing to be taken."""
+    sealed: tuple[str, ...] = ()
+    """Nodes that were frozen when they were last heard."""
+
+
+THAWED = FreezeRecord()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFreeze:
+    """Remember this: what is agreed at once, the rest off the heartbeat's path."""
+
+    record: FreezeRecord
 
 
 class Level(Enum):
@@ -316,6 +340,8 @@ class Kind(Enum):
     WATCHDOG = "watchdog"
     LEASE = "lease"
     IPFAIL = "ipfail"
+    FREEZE = "freeze"
+    CONFIRMED_DEAD = "confirmed-dead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +378,6 @@ class Quit:
 
 Effect = (
     OpenLink | CloseLink | Transmit | Forward | AskPing | WatchPaths | StartJob | AbandonJob | Watch | Unwatch
-    | Permit | Answer | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StoreStall | StartClient
-    | StopClient | Log | Quit | ArmLease | DisarmLease | KeepLease | EndLease
+    | Permit | Answer | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StoreStall | StoreFreeze
+    | StartClient | StopClient | Log | Quit | ArmLease | DisarmLease | KeepLease | EndLease
 )

@@ -129,7 +129,24 @@ class Stop:
     """Release everything, say goodbye, and end."""
 
 
-Command = Standby | Takeover | Reload | Stop
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Start, stop and move nothing until Thaw, on either node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thaw:
+    """The end of a freeze."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmDead:
+    """The operator swears that this node is dead."""
+
+    node: str
+
+
+Command = Standby | Takeover | Reload | Stop | Freeze | Thaw | ConfirmDead
 
 
 # ---------------------------------------------------------------- events

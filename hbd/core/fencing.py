@@ -9,8 +9,11 @@ from __future__ import annotations
 from hbd.config.model import Config
 
 
-def unfenced(config: Config, node: str) -> tuple[str, ...]:
-    """What the log has to say when this node takes what the dead one may still hold."""
+def unfenced(config: Config, node: str, sworn: bool = False) -> tuple[str, ...]:
+    """What the log has to say when this node takes what the dead one may still hold. Nothing, if an operator
+    has `sworn` that it is dead: that is as good as a fence."""
+    if sworn:
+        return ()
     if config.stonith is None:
         first = "No STONITH device configured."
     else:

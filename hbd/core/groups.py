@@ -145,6 +145,8 @@ class Group:
         """(generation, seq) of our first report that carried the present claim."""
         self.resuming = False
         """What is to be started ran under this claim before: an absence or somebody's hand took it away."""
+        self.restoring = False
+        """The addresses that a mute took off are to come back, frozen or not."""
         self.changing = False
         """The configuration no longer wants it: once idle it is forgotten."""
         self._limits = limits
@@ -208,6 +210,15 @@ class Group:
     def at_rest(self) -> bool:
         """Started, and no job on it."""
         return self.phase is Phase.STARTED and self._job is None and self.dropping is None
+
+    @property
+    def has_arrived(self) -> bool:
+        """Nothing has to be done any more to end the present phase."""
+        if self._job is not None or self.dropping is not None or self._retired:
+            return False
+        if self.phase is Phase.STOPPING:
+            return not self.running_somehow
+        return self.phase is Phase.STARTING and self.is_whole and not (self.provisional or self.muted)
 
     @property
     def running_somehow(self) -> bool:
@@ -319,6 +330,7 @@ class Group:
 
     def confirm(self) -> list[Effect]:
         """The peer does not object: it is ours, and muted addresses come back."""
+        self.restoring = self.muted
         self.provisional = self.muted = False
         self.resuming = True
         if self.phase is Phase.STARTED and not self.is_whole:
@@ -391,6 +403,20 @@ class Group:
             return self._probe_culprit(), []
         return [], []
 
+    def restore(self, clear: bool) -> list[Effect]:
+        """While frozen, the next job towards what a mute took away, and no other."""
+        if self.phase is not Phase.STARTING or self.provisional or self.muted or not clear:
+            return []
+        if self._job is not None or self.dropping is not None:
+            return []
+        for member in self.members:
+            if member.is_address and member.state is not MemberState.STARTED:
+                text = f"Running {member.command} start"
+                effects = self._start_job(member, StartResource(member.spec), self._limits.start_ms)
+                return [self._log(Level.INFO, Kind.RESOURCE_START, text, member), *effects]
+        self.restoring = False
+        return []
+
     def _advance_start(self, clear: bool) -> tuple[list[Effect], list[Fact]]:
         for member in self.members:
             if member.state is MemberState.STARTED:
@@ -400,7 +426,7 @@ class Group:
             effects = self._start_job(member, StartResource(member.spec), self._limits.start_ms)
             text = f"Running {member.command} start"
             return [self._log(Level.INFO, Kind.RESOURCE_START, text, member), *effects], []
-        self.phase, self.gained = Phase.STARTED, False
+        self.phase, self.gained, self.restoring = Phase.STARTED, False, False
         return self._watch_members(), [GroupStarted()]
 
     def _advance_stop(self, now_ms: int) -> tuple[list[Effect], list[Fact]]:
@@ -437,7 +463,7 @@ class Group:
 
     def _idle(self) -> list[Effect]:
         self.phase, self.provisional, self.muted, self.claimed_at = Phase.IDLE, False, False, None
-        self._leaving = self.resuming = False
+        self._leaving = self.resuming = self.restoring = False
         self._retries, self._retry_ms = 0, None
         effects: list[Effect] = [Unwatch(member.spec) for member in self.members if member.watched]
         for member in self.members:

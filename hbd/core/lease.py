@@ -8,8 +8,9 @@ one heartbeat may be lost on its way. Around a reload that is the deadtime that 
 (`patience.py`): a longer lease waits for it to know the longer, and it is told a shorter one only when the
 kernel has the shorter lease.
 
-States: not wanted (`lease off`, no address, no peer), refused (wanted, and it cannot be had), kept (every
-heartbeat renews it), ended (a muted node waits for its peer: nothing is let out, whatever it had left).
+States: not wanted (`lease off`, no address, no peer, an agreed freeze), refused (wanted, and it cannot be
+had), kept (every heartbeat renews it), ended (a muted node waits for its peer: nothing is let out, whatever
+it had left).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Lease:
     def __init__(self, config: Config, desk: Desk, patience: Patience) -> None:
         self._config, self._desk, self._patience = config, desk, patience
         self._wish: ArmLease | None = None
-        self._armed = self._kept = False
+        self._armed = self._kept = self._resting = False
         self._reason = ""
 
     @property
@@ -75,6 +76,12 @@ class Lease:
         before, self._wish = self._wish, self._find_wish()
         if self._wish is not None and self._wish != before:
             self._desk.emit(self._wish)
+
+    def rest(self, on: bool) -> None:
+        """While a freeze is agreed the kernel answers with or without us: nobody else does."""
+        if on is not self._resting:
+            self._resting = on
+            self.reconfigure(self._config)
 
     def disarm(self) -> None:
         """Nothing is held, or nothing is wanted: the kernel forgets all about it."""
@@ -135,7 +142,7 @@ class Lease:
             for resource in group.resources
             if isinstance(resource, AddressResource)
         )
-        if not config.lease or not addresses or not config.peers:
+        if not config.lease or not addresses or not config.peers or self._resting:
             self._reason = ""
             return None
         if lease_ms(timing) < 2 * timing.keepalive_ms:

@@ -151,6 +151,10 @@ class Liveness:
             state.excused_ms += now_ms - state.heard_ms + 2 * self._deadtime_ms
             state.heard_ms = now_ms
 
+    def bury(self, node: str) -> None:
+        """It is dead, whatever its silence says."""
+        self._nodes[node].dead = True
+
     def expire(self, now_ms: int) -> list[NodeDead | LinkDead]:
         """Who is dead by now; each is told once."""
         facts: list[NodeDead | LinkDead] = []

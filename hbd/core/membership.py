@@ -11,12 +11,22 @@ from random import Random
 
 from hbd.config.model import Config, MediumSpec
 from hbd.core import message as f
-from hbd.core import protocol
+from hbd.core import oath, protocol
 from hbd.core import report as reports
 from hbd.core.channel import Channel, Dropped, Own, Received
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.desk import Desk
-from hbd.core.effects import Forward, Kind, Level, PeerRecord, StoreGeneration, StorePeers, Transmit
+from hbd.core.effects import (
+    THAWED,
+    Forward,
+    FreezeRecord,
+    Kind,
+    Level,
+    PeerRecord,
+    StoreGeneration,
+    StorePeers,
+    Transmit,
+)
 from hbd.core.forward import Forwarder
 from hbd.core.liveness import LinkDead, Liveness, NodeDead
 from hbd.core.message import BadField, Message
@@ -38,6 +48,7 @@ class Identity:
     incarnation: int = 0
     """Drawn at random at each start."""
     peers: tuple[PeerRecord, ...] = ()
+    freeze: FreezeRecord = THAWED
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,9 @@ class Membership:
         self.channel.remember(identity.peers)
         self._forwarder = Forwarder(config)
         self.peers = {name: Peer(name, fresh_from=(identity.generation, 1)) for name in config.peers}
+        for peer in self.peers.values():
+            # Who starts frozen has to assume the same of a node that it has not heard yet.
+            peer.sealed = identity.freeze.mark & 1 == 1 or peer.name in identity.freeze.sealed
         self.peer = next(iter(self.peers.values())) if len(self.peers) == 1 else None
         """The other node of a two-node cluster."""
         self.status = "init"
@@ -143,6 +157,9 @@ class Membership:
         self._liveness = Liveness(
             self._desk.now.ms, self._config.peers, timing.warntime_ms, timing.deadtime_ms, timing.initdead_ms
         )
+        for peer in self.peers.values():
+            if peer.sworn:
+                self._liveness.bury(peer.name)
 
     def was_silent(self, silent_ms: int) -> None:
         """We come back to what an earlier life started: since then at the latest the peer hears nothing."""
@@ -251,8 +268,18 @@ class Membership:
 
     def exhume(self, peer: Peer) -> None:
         """We stood still for so long that a peer that was gone may have come back and taken over."""
-        peer.dead = peer.gone = False
+        peer.dead = peer.gone = peer.sworn = False
         self._liveness.exhume(self._desk.now.ms, peer.name)
+
+    def swear(self, name: str) -> list[Fact]:
+        """An operator swears that it is dead. Raises Refused."""
+        oath.check(name, self._identity.name, self._config.peers, self.links())
+        peer = self.peers[name]
+        text = f"an operator confirms that {name} is dead: whatever it held may be taken over"
+        self._desk.warn(Kind.CONFIRMED_DEAD, text, node=name)
+        peer.sworn, peer.sealed = True, False
+        self._liveness.bury(name)
+        return [Died(peer) if peer.dead else self._bury(peer)]
 
     def wait_for(self, peer: Peer) -> None:
         """We were absent, and ask: it is not dead before it had the time to answer."""
@@ -313,6 +340,11 @@ class Membership:
                 self._pass_on(medium, received.message, received.for_us)
                 return self._received(medium, received)
 
+    def _renounce(self, peer: Peer) -> None:
+        peer.sworn = False
+        text = f"{peer.name} was confirmed dead by an operator and is heard: the confirmation is void"
+        self._desk.log(Level.CRIT, Kind.CONFIRMED_DEAD, text, node=peer.name)
+
     def _pass_on(self, medium: MediumSpec, message: Message, for_us: bool) -> None:
         """In a ring, say again on the other lines what came in on one."""
         try:
@@ -329,6 +361,8 @@ class Membership:
         )
 
     def _received(self, medium: MediumSpec, received: Received) -> list[Fact]:
+        if self.peers[received.node].sworn:
+            self._renounce(self.peers[received.node])
         if self._liveness.link_heard(self._desk.now.ms, received.node, medium.link):
             self._link_up(received.node, medium.link)
         if not received.fresh:

@@ -39,6 +39,7 @@ _STATUS = {status.value: status for status in NodeStatus}
 def of(
     config: Config, membership: Membership, custody: Custody, connectivity: Connectivity, *,
     leaving: bool, degraded: tuple[str, ...], counters: dict[str, Figure],
+    frozen: bool = False, freeze_agreed: bool = True,
 ) -> ClusterView:  # fmt: skip
     """The view after a step."""
     peer = membership.peer
@@ -68,6 +69,8 @@ def of(
         ),
         links=(*_links(config, membership), *(_ping_link(ping, status) for ping, status in pings.states())),
         groups=tuple(_group(config, custody, custody.groups[key], peer) for key in custody.groups),
+        frozen=frozen,
+        freeze_agreed=freeze_agreed,
         degraded=degraded,
         statistics=tuple(sorted(statistics.items())),
     )

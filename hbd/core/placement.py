@@ -22,6 +22,10 @@ def belongs_here(
         return True
     if peer.speaks_classic:
         return talk.leaves(group)
+    if peer.dead and not peer.gone and peer.keeps(group.key):
+        return False
+    if peer.sworn:
+        return True  # Nothing runs there, whatever it was called there.
     if peer.dead or peer.gone:
         # With a different configuration only what the dead node is known to have held is ours to take.
         differs = peer.report is not None and peer.report.digest not in ("", digest)

@@ -6,10 +6,11 @@ A report that echoes number n was made by somebody who knew what we said in numb
 nothing else, is how a node learns that its claim was seen.
 
 Text of the field: `1 INCARNATION ECHOGEN:ECHOSEQ KNOWNGEN DIGEST FLAGS [POSTURE,EPOCH,GROUP]…`,
-numbers in hex. With ipfail on, FLAGS ends with `,ANSWERING,CUT,PINGLIST`, and with it off but ping nodes in
-ha.cf with `,PINGLIST`; in decimal, since its letters are looked for one by one. A group is called by its key,
-since two nodes may spell it differently; groups without anything to say are left out. While the members are
-still being probed there is no digest and no group: `?` stands in their place, and nothing may be concluded.
+numbers in hex. FLAGS may hold `fMARK` (`freeze.py`). With ipfail on, FLAGS ends with
+`,ANSWERING,CUT,PINGLIST`, and with it off but ping nodes in ha.cf with `,PINGLIST`; in decimal, since its letters
+are looked for one by one. A group is called by its key, since two nodes may spell it differently; groups
+without anything to say are left out. While the members are still being probed there is no digest and no
+group: `?` stands in their place, and nothing may be concluded.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from hbd.config.model import AutoFailback
 from hbd.errors import WireError
 
 GENERATION_MAX = 0xFFFF0000
+FREEZE_MAX = 10**9
 EPOCH_MAX = 1 << 48
 """Beyond any real life; above it, our answer would be a number that no message of ours can carry."""
 
@@ -112,6 +114,8 @@ class Report:
     """None where ipfail is off."""
     ping_list: int | None = None
     """As in `reach`, where ipfail is off; None without ping nodes. Only shown."""
+    freeze: int = 0
+    """The mark of `freeze.py`; odd means frozen."""
 
     def entry(self, group: str) -> Entry:
         """What it says of this group; NOTHING if it says nothing."""
@@ -131,6 +135,7 @@ class Report:
             and self.active is other.active
             and self.leaving is other.leaving
             and self.shedding is other.shedding
+            and self.freeze == other.freeze
             and self.digest == other.digest
             and self._cut == other._cut
             and self.incarnation == other.incarnation
@@ -144,6 +149,7 @@ def encode(report: Report) -> str:
     flags += "s" if report.settled else ""
     flags += "l" if report.leaving else ""
     flags += "d" if report.shedding else ""
+    flags += f"f{report.freeze}" if report.freeze else ""
     if report.reach is not None:
         flags += f",{report.reach.answering},{report.reach.cut},{report.reach.ping_list}"
     elif report.ping_list is not None:
@@ -193,6 +199,7 @@ def decode(text: str) -> Report:
             groups=groups,
             reach=reach,
             ping_list=ping_list,
+            freeze=_freeze(words[5]) if "f" in words[5] else 0,
         )
     except (ValueError, KeyError) as error:
         raise WireError("hbd field is malformed") from error
@@ -211,6 +218,13 @@ def _pings(flags: str) -> tuple[Reach | None, int | None]:
             return Reach(answering, cut, ping_list), None
         case _:
             raise ValueError(flags)
+
+
+def _freeze(flags: str) -> int:
+    text = flags.partition(",")[0].partition("f")[2]
+    if not 1 <= len(text) <= 10 or not text.isascii() or not text.isdigit() or int(text) > FREEZE_MAX:
+        raise ValueError(text)
+    return int(text)
 
 
 def _number(text: str) -> int:

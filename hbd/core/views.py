@@ -142,6 +142,8 @@ class ClusterView:
     links: tuple[LinkView, ...]
     groups: tuple[GroupView, ...]
     frozen: bool = False
+    freeze_agreed: bool = True
+    """The other node is known to have the same in mind about `frozen`."""
     degraded: tuple[str, ...] = ()
     """What is missing but being retried: sentences."""
     statistics: tuple[tuple[str, int | tuple[tuple[str, int], ...]], ...] = field(default=())

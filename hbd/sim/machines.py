@@ -7,7 +7,7 @@ machine queues what comes in, the oldest first, and drops the newest when the qu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hbd.config.model import AddressResource, Client, Config, ResourceSpec
@@ -27,6 +27,7 @@ from hbd.core.effects import (
     EndLease,
     FeedWatchdog,
     Forward,
+    FreezeRecord,
     KeepLease,
     Log,
     OpenLink,
@@ -40,6 +41,7 @@ from hbd.core.effects import (
     StartResource,
     StopClient,
     StopResource,
+    StoreFreeze,
     StoreGeneration,
     StoreHeld,
     StorePeers,
@@ -125,6 +127,7 @@ class Machine:
         self.alive_ms: int | None = None
         self.patience_ms = 0
         self.stall = Stall()
+        self.freeze_record = FreezeRecord()
         self.troubles = Troubles(set(), {}, {})
         self.absent_since_ms = 0
         """When the daemon was last killed, or the machine stood still."""
@@ -172,9 +175,12 @@ class Machine:
         self._life += 1
         self.quit = False
         incarnation = self.world.draw(1, 2**31)
-        identity = Identity(self.name, self.uuid, self.generation, incarnation, self.peers)
+        identity = Identity(
+            self.name, self.uuid, self.generation, incarnation, self.peers, self.freeze_record
+        )
         self.core = Cluster(self.config, identity, self.world.draw(0, 2**31))
         late = self.alive_ms is None or self.world.now_ms - self.alive_ms > self.patience_ms
+        late = late and not self.freeze_record.agreed
         silent_ms = 0 if self.alive_ms is None else self.world.now_ms - self.alive_ms
         self.post(Started(self.held, bool(self.held) and late, silent_ms, self.stall))
 
@@ -201,6 +207,7 @@ class Machine:
         self.in_flight.clear()
         self._starting.clear()
         self.held, self.alive_ms = (), None
+        self.freeze_record = replace(self.freeze_record, agreed=False)
         for resource in list(self.running.values()):
             del self.running[resource.identity]
             self.world.changed(self, resource)
@@ -326,6 +333,8 @@ class Machine:
                 self._later(1, lambda: self._client_stopped(client, bool(ran)))
             case StoreStall(stall):
                 self.stall = stall
+            case StoreFreeze(record):
+                self.freeze_record = record
             case ArmLease() | DisarmLease() | KeepLease() | EndLease():
                 pass
 

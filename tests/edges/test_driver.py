@@ -24,6 +24,7 @@ from hbd.core.effects import (
     StartClient,
     StartJob,
     StopClient,
+    StoreFreeze,
     StoreGeneration,
     StoreHeld,
     StorePeers,
@@ -155,7 +156,7 @@ class World:
             feed=lambda ms, device: self.told.append("fed"),
         )
 
-    def _store(self, effect: StoreHeld | StoreGeneration | StorePeers | StoreStall) -> None:
+    def _store(self, effect: StoreHeld | StoreGeneration | StorePeers | StoreStall | StoreFreeze) -> None:
         self.told.append(effect)
 
     def start(self, effect: StartJob, post: Post) -> None:
