@@ -87,7 +87,7 @@ class Notifier:
 
 def sentence(view: ClusterView) -> str:
     """What an operator wants to know first, as `active; holds local; peer linuxha2 active`."""
-    parts = [_own_state(view), f"holds {view.holding.value}"]
+    parts = [_own_state(view), *(["frozen"] if view.frozen else []), f"holds {view.holding.value}"]
     for node in view.nodes:
         if not node.local:
             word = "peer" if node.kind == "normal" else "ping node"
@@ -95,8 +95,6 @@ def sentence(view: ClusterView) -> str:
     for group in view.groups:
         if group.state in (GroupState.FAILED, GroupState.BLOCKED):
             parts.append(f"group {group.name} {group.state.value}")
-    if view.frozen:
-        parts.append("frozen")
     parts.extend(view.degraded)
     return "; ".join(parts)
 

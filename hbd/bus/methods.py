@@ -11,13 +11,17 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from hbd.bus.faults import InvalidArgument
 from hbd.bus.projection import Property
-from hbd.core.events import Command, Scope, Standby, Takeover
+from hbd.core.events import Command, ConfirmDead, Freeze, Scope, Standby, Takeover, Thaw
 from hbd.core.views import ClusterView, GroupView, ResourceView
 
 Ask = Callable[[Command], Awaitable[int]]
 """Puts a command to the core; the transition to watch, 0 if there was nothing to do. Raises Refused."""
 Reload = Callable[[], Awaitable[None]]
 """Does what SIGHUP does; raises HbdError with every finding if the new configuration is wrong."""
+
+
+STEERING: dict[str, Callable[..., Command]] = {"Freeze": Freeze, "Thaw": Thaw, "ConfirmDead": ConfirmDead}
+"""Methods whose arguments are the command's, and that answer nothing."""
 
 
 def parse_scope(which: str) -> Scope:

@@ -216,6 +216,9 @@ class Service:
                 return [await methods.standby(self._ask, body[0])]
             case (names.CLUSTER, "Takeover"):
                 return [await methods.takeover(self._ask, body[0])]
+            case (names.CLUSTER, "Freeze" | "Thaw" | "ConfirmDead" as member):
+                await self._ask(methods.STEERING[member](*body))
+                return []
             case (names.CLUSTER, "Reload"):
                 await self._reload()
                 return []

@@ -25,7 +25,9 @@ from hbd.core.custody import Custody
 from hbd.core.desk import Desk
 from hbd.core.effects import (
     Answer,
+    Device,
     Effect,
+    FeedWatchdog,
     Kind,
     Level,
     Permit,

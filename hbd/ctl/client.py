@@ -55,6 +55,10 @@ class Daemon:
         (transition,) = await self._call(names.ROOT, names.CLUSTER, member, "s", which)
         return int(transition)
 
+    async def steer(self, member: str, *arguments: str) -> None:
+        """Freeze, Thaw or ConfirmDead."""
+        await self._call(names.ROOT, names.CLUSTER, member, "s" * len(arguments), *arguments)
+
     async def reload(self) -> None:
         """Have the configuration read again."""
         await self._call(names.ROOT, names.CLUSTER, "Reload", timeout_s=RELOAD_TIMEOUT_S)

@@ -55,6 +55,7 @@ TIMEOUT = argument(
 GROUP = argument(
     "group", text="its first resource, as in *haresources*", completed_by="group", metavar="GROUP"
 )
+NODE = argument("node", text="its name, as in *ha.cf*", completed_by="node", metavar="NODE")
 DIRECTORY = argument(
     "directory",
     text="where the files are; `$HBD_CONFIG_DIR` or `/etc/ha.d` if nothing is given",
@@ -122,6 +123,57 @@ VERBS = (
             (0, "The transition has begun, with `--wait`: is done; or there was nothing to do"),
             (1, "It was refused; with `--wait`: it failed, was cancelled, or took longer than `--timeout`"),
         ),
+    ),
+    Verb(
+        "freeze",
+        "start, stop and move nothing, on both nodes",
+        """\
+        For maintenance of the whole cluster: from now on neither node starts, stops or moves anything,
+        whatever fails or dies. Heartbeats and `status` go on. What you stop by hand stays stopped, and what
+        you start by hand runs. Both nodes know of it: either may be frozen, and either thawed.
+
+        It holds over restarts of hbd and over reboots; a node that boots while the cluster is frozen
+        starts nothing. `systemctl stop hbd` leaves running what runs, also the addresses, and stops the
+        watchdog device. A failfast client that fails does not reboot the machine, nothing fails back, and
+        a group that runs on both nodes goes on doing so until the thaw, and is said to.
+
+        The command waits a few seconds for the other node's word that it knows. A node that is dead or cut
+        off learns of it when it is heard again; until then `status` says that it does not know. With a
+        heartbeat 3.0.6 as the other node it is refused.
+
+        A frozen cluster is not whole: `status` says so, and ends with 1.
+        """,
+        exits=((0, "Both nodes know"), (1, "It was refused, or the other node has not said that it knows")),
+    ),
+    Verb(
+        "thaw",
+        "the end of a freeze",
+        """\
+        Ends a freeze, on both nodes, whichever of them was frozen. Each then does what its rules ask for:
+        it takes over what a dead node held, restarts what ended meanwhile, fails back, and settles what
+        runs twice.
+
+        A node that fell silent while it was frozen has let go of nothing. What it held is taken over only
+        when it is heard again, or after `confirm-dead`.
+        """,
+        exits=(
+            (0, "Both nodes know; or nothing was frozen"),
+            (1, "It was refused, or the other node has not said that it knows"),
+        ),
+    ),
+    Verb(
+        "confirm-dead",
+        "swear that a node is dead",
+        """\
+        You have seen that a node is off, and say so. hbd believes it at once and takes over what that node
+        may have held: after a start it does not wait for initdead, and what the node held when it fell
+        silent in a freeze is let go. If the node lives, its services run twice, and what both write to is destroyed.
+
+        It is refused while a link to the node is up, void as soon as anything is heard of it, and forgotten
+        when hbd is restarted.
+        """,
+        (NODE,),
+        ((1, "It was refused: a link to the node is up, or there is no such node"),),
     ),
     Verb(
         "why",

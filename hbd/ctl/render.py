@@ -15,6 +15,7 @@ from hbd.ctl.snapshot import Group, Link, Node, Resource, Snapshot
 
 WELL = ("active", "ping")
 """Status of a node that does its part, and of a ping node that answers."""
+FROZEN = "the cluster is frozen: nothing is started, stopped or moved until hbctl thaw"
 HOLDS = {"none": "holds nothing", "all": "holds everything"}
 
 
@@ -53,7 +54,8 @@ def summary(shown: Snapshot) -> str:
 def problems(shown: Snapshot) -> list[str]:
     """What keeps the cluster from being whole, worst first; empty if nothing does."""
     return [
-        *(_group_problem(group) for group in shown.groups if not _is_served(group)),
+        *([FROZEN] if shown.cluster.frozen else []),
+        *stuck(shown),
         *(
             _resource_problem(resource)
             for group in shown.groups
@@ -64,6 +66,11 @@ def problems(shown: Snapshot) -> list[str]:
         *(f"link {link.node}:{link.name} is dead" for link in shown.links if link.status == "dead"),
         *shown.cluster.degraded,
     ]
+
+
+def stuck(shown: Snapshot) -> list[str]:
+    """Groups that are not served, in sentences."""
+    return [_group_problem(group) for group in shown.groups if not _is_served(group)]
 
 
 def stall(shown: Snapshot) -> str:

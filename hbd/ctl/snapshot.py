@@ -24,6 +24,7 @@ class Cluster:
     transition: int
     frozen: bool
     degraded: list[str]
+    freeze_agreed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from hbd.bus import names
-from hbd.ctl import render
+from hbd.ctl import freeze, render
 from hbd.ctl.client import Daemon, NotRunning
 from hbd.dbusio import Message, unwrap
 
@@ -39,6 +39,10 @@ async def run(args: argparse.Namespace) -> int:
             await daemon.reload()
             print("the configuration was read again")
             return WHOLE
+        case "freeze" | "thaw":
+            return await freeze.change(daemon, args.verb == "freeze")
+        case "confirm-dead":
+            return await freeze.confirm_dead(daemon, args.node)
         case "names":
             return await names_of(daemon, args.kind)
         case _:

@@ -136,6 +136,7 @@ def test_the_cluster_shows_what_the_view_says() -> None:
         "Transition": 0,
         "Frozen": False,
         "Degraded": ["link eth0: no such device"],
+        "FreezeAgreed": True,
     }
 
 
