@@ -50,7 +50,8 @@ def test_help_and_manual_say_the_same_of_each_command(
     assert verb.about, "a manual says something of each"
     for sentence in re.split(r"\n\s*\n", plain(verb.about)):
         assert _words(sentence) in told
-    assert f'.SS "\\fBhbctl {verb.name}\\fP' in generated.manual()
+    name = verb.name.replace("-", r"\-")
+    assert f'.SS "\\fBhbctl {name}\\fP' in generated.manual()
 
 
 def test_a_wrong_command_line_is_answered_by_status_2_and_the_way_to_help(

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Generated with https://github.com/tqdm/shtab; see tests/generated.py.
 
-_shtab_hbctl_subparsers=(status standby takeover why events reload check migrate)
+_shtab_hbctl_subparsers=(status standby takeover freeze thaw confirm-dead why events reload check migrate)
 
 _shtab_hbctl_status_option_strings=(-h --help --json --watch)
 _shtab_hbctl_standby_option_strings=(-h --help --wait --timeout)
 _shtab_hbctl_takeover_option_strings=(-h --help --wait --timeout)
+_shtab_hbctl_freeze_option_strings=(-h --help)
+_shtab_hbctl_thaw_option_strings=(-h --help)
+_shtab_hbctl_confirm_dead_option_strings=(-h --help)
 _shtab_hbctl_why_option_strings=(-h --help)
 _shtab_hbctl_events_option_strings=(-h --help)
 _shtab_hbctl_reload_option_strings=(-h --help)
@@ -13,13 +16,14 @@ _shtab_hbctl_check_option_strings=(-h --help)
 _shtab_hbctl_migrate_option_strings=(-h --help --check)
 _shtab_hbctl_option_strings=(-h --help --version)
 
+_shtab_hbctl_confirm_dead_pos_0_COMPGEN=_hbctl_nodes
 _shtab_hbctl_why_pos_0_COMPGEN=_hbctl_groups
 _shtab_hbctl_check_pos_0_COMPGEN=_shtab_compgen_dirs
 _shtab_hbctl_migrate_pos_0_COMPGEN=_shtab_compgen_dirs
 
 _shtab_hbctl_standby_pos_0_choices=(all local foreign failback)
 _shtab_hbctl_takeover_pos_0_choices=(all local foreign failback)
-_shtab_hbctl_pos_0_choices=(status standby takeover why events reload check migrate)
+_shtab_hbctl_pos_0_choices=(status standby takeover freeze thaw confirm-dead why events reload check migrate)
 
 _shtab_hbctl_status__h_nargs=0
 _shtab_hbctl_status___help_nargs=0
@@ -31,6 +35,12 @@ _shtab_hbctl_standby___wait_nargs=0
 _shtab_hbctl_takeover__h_nargs=0
 _shtab_hbctl_takeover___help_nargs=0
 _shtab_hbctl_takeover___wait_nargs=0
+_shtab_hbctl_freeze__h_nargs=0
+_shtab_hbctl_freeze___help_nargs=0
+_shtab_hbctl_thaw__h_nargs=0
+_shtab_hbctl_thaw___help_nargs=0
+_shtab_hbctl_confirm_dead__h_nargs=0
+_shtab_hbctl_confirm_dead___help_nargs=0
 _shtab_hbctl_why__h_nargs=0
 _shtab_hbctl_why___help_nargs=0
 _shtab_hbctl_events__h_nargs=0

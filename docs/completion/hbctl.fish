@@ -47,7 +47,7 @@ function _shtab_hbctl_using
   test "$_shtab_hbctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_hbctl_commands status standby takeover why events reload check migrate
+set -g _shtab_hbctl_commands status standby takeover freeze thaw confirm-dead why events reload check migrate
 set -g _shtab_hbctl_opts_with_value --timeout
 
 complete -c hbctl -e
@@ -69,6 +69,13 @@ complete -c hbctl -n '_shtab_hbctl_using takeover' -s h -l help -d 'show this he
 complete -c hbctl -n '_shtab_hbctl_using takeover' -l wait -d 'return when it has ended'
 complete -c hbctl -n '_shtab_hbctl_using takeover' -l timeout -x -d 'with --wait: wait no longer than this; the transition goes on all the same'
 complete -c hbctl -n '_shtab_hbctl_using takeover; and test $_shtab_hbctl_npos -eq 0' -ka "all local foreign failback" -d 'groups by home node, seen from here; all if nothing is given'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a freeze -d 'For maintenance of the whole cluster: from now on neither node starts, stops or moves anything, whatever fails or dies. Heartbeats and status go on. What you stop by hand stays stopped, and what you start by hand runs. Both nodes know of it: either may be frozen, and either thawed.'
+complete -c hbctl -n '_shtab_hbctl_using freeze' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a thaw -d 'Ends a freeze, on both nodes, whichever of them was frozen. Each then does what its rules ask for: it takes over what a dead node held, restarts what ended meanwhile, fails back, and settles what runs twice.'
+complete -c hbctl -n '_shtab_hbctl_using thaw' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a confirm-dead -d 'You have seen that a node is off, and say so. hbd believes it at once and takes over what that node may have held: after a start it does not wait for initdead, and what the node held when it fell silent in a freeze is let go. If the node lives, its services run twice, and what both write to is destroyed.'
+complete -c hbctl -n '_shtab_hbctl_using confirm-dead' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using confirm-dead; and test $_shtab_hbctl_npos -eq 0' -ka "(hbctl names node 2>/dev/null)" -d 'its name, as in ha.cf'
 complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a why -d 'Says why a group is as it is. A group has the name of its first resource, as written in haresources.'
 complete -c hbctl -n '_shtab_hbctl_using why' -s h -l help -d 'show this help message and exit'
 complete -c hbctl -n '_shtab_hbctl_using why; and test $_shtab_hbctl_npos -eq 0' -ka "(hbctl names group 2>/dev/null)" -d 'its first resource, as in haresources'

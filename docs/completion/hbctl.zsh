@@ -7,12 +7,15 @@
 _shtab_hbctl_commands() {
   local _commands=(
     check:'Validates a configuration without using it, as hbd --check does, and then prints what happens, and when, if this node falls silent: keepalive, warntime, the limit of systemd'"'"'s watchdog, the timeout of the watchdog device if there is one, deadtime and takeover, in their order, in milliseconds. Warntime, deadtime and takeover count from the last heartbeat that the peer has heard, the watchdogs from the last food, which is at most one keepalive younger. The daemon need not run.'
+    confirm-dead:'You have seen that a node is off, and say so. hbd believes it at once and takes over what that node may have held: after a start it does not wait for initdead, and what the node held when it fell silent in a freeze is let go. If the node lives, its services run twice, and what both write to is destroyed.'
     events:'Prints a line for each change, until interrupted.'
+    freeze:'For maintenance of the whole cluster: from now on neither node starts, stops or moves anything, whatever fails or dies. Heartbeats and status go on. What you stop by hand stays stopped, and what you start by hand runs. Both nodes know of it: either may be frozen, and either thawed.'
     migrate:'Reads the files of a heartbeat 3.0.6, looks round on the machine, and says line by line what will be different under hbd. It changes nothing, and neither daemon need run. Each line reads path:line:column: kind: text with one of these kinds:'
     reload:'Has the configuration read again, as systemctl reload hbd does. If it is wrong, the old one stays in force and the errors are printed.'
     standby:'Hands groups over to the peer. local are the groups whose home is this node, foreign those whose home is the peer, failback is another word for foreign, and all is meant when nothing is given. The command returns as soon as the transition has begun.'
     status:'Shows one sentence on the whole, then what is wrong (marked with !), then nodes, links, and groups with their resources. The state of a group is its owner'"'"'s; the state of a resource is what this node sees. Last comes the longest time in this boot that hbd did not run on this node, if it was more than half of what the other node suffers before it may take over.'
     takeover:'Asks the peer to hand groups over to this node; otherwise as standby. The words are meant from this node'"'"'s side.'
+    thaw:'Ends a freeze, on both nodes, whichever of them was frozen. Each then does what its rules ask for: it takes over what a dead node held, restarts what ended meanwhile, fails back, and settles what runs twice.'
     why:'Says why a group is as it is. A group has the name of its first resource, as written in haresources.'
   )
   _describe 'hbctl commands' _commands
@@ -34,12 +37,27 @@ _shtab_hbctl_check_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_hbctl_check_defaults_added=0
 
+_shtab_hbctl_confirm_dead_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":its name, as in ha.cf:_hbctl_nodes"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_confirm_dead_defaults_added=0
+
 _shtab_hbctl_events_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
 )
 
 # guard to ensure default positional specs are added only once per session
 _shtab_hbctl_events_defaults_added=0
+
+_shtab_hbctl_freeze_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_freeze_defaults_added=0
 
 _shtab_hbctl_migrate_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -86,6 +104,13 @@ _shtab_hbctl_takeover_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_hbctl_takeover_defaults_added=0
 
+_shtab_hbctl_thaw_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_thaw_defaults_added=0
+
 _shtab_hbctl_why_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   ":its first resource, as in haresources:_hbctl_groups"
@@ -114,12 +139,15 @@ _shtab_hbctl() {
       curcontext="${curcontext%:*:*}:_shtab_hbctl-$line[1]:"
       case $line[1] in
         check) _arguments -C -s $_shtab_hbctl_check_options ;;
+        confirm-dead) _arguments -C -s $_shtab_hbctl_confirm_dead_options ;;
         events) _arguments -C -s $_shtab_hbctl_events_options ;;
+        freeze) _arguments -C -s $_shtab_hbctl_freeze_options ;;
         migrate) _arguments -C -s $_shtab_hbctl_migrate_options ;;
         reload) _arguments -C -s $_shtab_hbctl_reload_options ;;
         standby) _arguments -C -s $_shtab_hbctl_standby_options ;;
         status) _arguments -C -s $_shtab_hbctl_status_options ;;
         takeover) _arguments -C -s $_shtab_hbctl_takeover_options ;;
+        thaw) _arguments -C -s $_shtab_hbctl_thaw_options ;;
         why) _arguments -C -s $_shtab_hbctl_why_options ;;
       esac
   esac

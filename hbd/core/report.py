@@ -6,9 +6,9 @@ A report that echoes number n was made by somebody who knew what we said in numb
 nothing else, is how a node learns that its claim was seen.
 
 Text of the field: `1 INCARNATION ECHOGEN:ECHOSEQ KNOWNGEN DIGEST FLAGS [POSTURE,EPOCH,GROUP]…`,
-numbers in hex. FLAGS may hold `fMARK` (`freeze.py`). With ipfail on, FLAGS ends with
-`,ANSWERING,CUT,PINGLIST`, and with it off but ping nodes in ha.cf with `,PINGLIST`; in decimal, since its letters
-are looked for one by one. A group is called by its key, since two nodes may spell it differently; groups
+numbers in hex. FLAGS may hold `fMARK` (`freeze.py`). It ends with `,ANSWERING,CUT,PINGLIST` where ipfail is
+on, and with `,PINGLIST` where it is off but ha.cf has ping nodes. All these are in decimal, since letters of
+FLAGS are looked for one by one. A group is called by its key: two nodes may spell it differently. Groups
 without anything to say are left out. While the members are still being probed there is no digest and no
 group: `?` stands in their place, and nothing may be concluded.
 """

@@ -167,7 +167,8 @@ VERBS = (
         """\
         You have seen that a node is off, and say so. hbd believes it at once and takes over what that node
         may have held: after a start it does not wait for initdead, and what the node held when it fell
-        silent in a freeze is let go. If the node lives, its services run twice, and what both write to is destroyed.
+        silent in a freeze is let go. If the node lives, its services run twice, and what both write to is
+        destroyed.
 
         It is refused while a link to the node is up, void as soon as anything is heard of it, and forgotten
         when hbd is restarted.
