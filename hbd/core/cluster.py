@@ -589,6 +589,7 @@ class Cluster:
             self._talk.acquired()
         unable = tuple(group.spec for group in groups if group.unable and not group.claims)
         self._talk.offer_unable(unable, self._custody.in_motion)
+        self._talk.keep_away(self._connectivity.stays_away)
 
     def _fresh(self, peer: Peer | None) -> bool:
         if peer is None or peer.dead or peer.gone:

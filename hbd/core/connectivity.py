@@ -1,6 +1,6 @@
 """What this node reaches besides its peer, and what follows for who serves: ping nodes, carriers, ipfail.
 
-Composes `pings` (which ping nodes answer), the addresses' paths (which have a carrier), `ipfail` (the policy
+Composes `pings` (which ping nodes answer), `carriers` (which addresses have one), `ipfail` (the policy
 between two hbd nodes, by what their reports say) and `ipfail_classic` (the same with a 3.0.6 node, by
 messages). What is decided is done as an operator's standby is, and refused for the same reasons.
 """
@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hbd.config.digest import ping_list_number
-from hbd.config.model import AddressResource, AutoFailback, Config, Ping
+from hbd.config.model import AutoFailback, Config, Ping
 from hbd.core import claims, protocol
+from hbd.core.carriers import Carriers
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.custody import Custody
 from hbd.core.desk import Desk
-from hbd.core.effects import Kind, Level, WatchPaths
+from hbd.core.effects import Kind, Level
 from hbd.core.events import LinkFailed, LinkOpened, PathSeen, PingAnswered, Scope
-from hbd.core.ipfail import CALM_MS, Ipfail, Own, Standing
-from hbd.core.ipfail_classic import ClassicIpfail
+from hbd.core.ipfail import CALM_MS, CARRIER_MS, Ipfail, Own, Standing
+from hbd.core.ipfail_classic import ClassicIpfail, is_an_operators_standby
 from hbd.core.message import Message
 from hbd.core.pings import PingNodes
 from hbd.core.report import Reach, Report
@@ -38,8 +39,7 @@ class Connectivity:
         self.pings = PingNodes(config, desk)
         self._policy = Ipfail(config.timing)
         self._classic = ClassicIpfail(config.timing, self.pings, desk, say)
-        self._unusable: dict[str, bool] = {}
-        self._cut = 0
+        self._carriers = Carriers(config, desk)
         self._ping_list = _ping_list(config)
         self._alive = 0
         self._cut_said: int | None = None
@@ -76,37 +76,18 @@ class Connectivity:
     def begin(self) -> None:
         """Open the ping nodes, and watch the addresses' interfaces if that matters."""
         self.pings.begin()
-        self._watch(())
+        self._carriers.watch(self._config, self._on)
 
     def reconfigure(self, config: Config) -> None:
         """A reload."""
-        before, self._config = self._watched(), config
+        self._config = config
         self.pings.reconfigure(config)
         self._policy.retime(config.timing)
         self._classic.retime(config.timing)
         self._ping_list = _ping_list(config)
-        self._watch(before)
+        self._carriers.watch(config, self._on)
         if self._idle:
             self._rest()
-
-    def _watched(self) -> tuple[AddressResource, ...]:
-        if not self._on:
-            return ()
-        return tuple(r for g in self._config.groups for r in g.resources if isinstance(r, AddressResource))
-
-    def _watch(self, before: tuple[AddressResource, ...]) -> None:
-        watched = self._watched()
-        if watched != before:
-            identities = {address.identity for address in watched}
-            self._unusable = {ip: no for ip, no in self._unusable.items() if ip in identities}
-            self._desk.emit(WatchPaths(watched))
-        self._count_cut()
-
-    def _count_cut(self) -> None:
-        self._cut = sum(
-            any(self._unusable.get(resource.identity, False) for resource in group.resources)
-            for group in self._config.groups
-        )
 
     # ------------------------------------------------------------ events
 
@@ -116,7 +97,7 @@ class Connectivity:
             case PingAnswered(medium):
                 return self.pings.answered(medium)
             case PathSeen(address, usable):
-                return self._path_seen(address, usable)
+                return self._carriers.seen(address, usable)
 
     def link(self, event: LinkOpened | LinkFailed, spec: Ping) -> None:
         """A ping node can be asked, or cannot."""
@@ -125,18 +106,6 @@ class Connectivity:
         else:
             self.pings.opened(spec)
 
-    def _path_seen(self, address: AddressResource, usable: bool) -> bool:
-        if address not in self._watched() or self._unusable.get(address.identity, False) is not usable:
-            return False
-        self._unusable[address.identity] = not usable
-        self._count_cut()
-        if usable:
-            self._note(f"the interface for {address.ip} has a carrier again")
-        else:
-            text = f"the interface for {address.ip} has no carrier: nobody reaches the address here"
-            self._desk.warn(Kind.IPFAIL, text)
-        return True
-
     def stalled(self, lateness_ms: int) -> None:
         """We did not run for so long: nobody else's silence, and no time in which anything lasted."""
         if self._idle:
@@ -144,6 +113,7 @@ class Connectivity:
         self.pings.excuse(lateness_ms)
         self._policy.look(self._desk.now.ms, self._own(), None, False)
         self._classic.stalled(lateness_ms)
+        self._carriers.stalled()
 
     def commanded(self) -> None:
         """An operator moves groups."""
@@ -152,8 +122,12 @@ class Connectivity:
 
     def said(self, peer: str, kind: str, message: Message) -> None:
         """A 3.0.6 node's ipfail, or its standby."""
-        if self._on:
-            self._classic.said(peer, kind, message)
+        if not self._on:
+            return
+        fails_back = self._config.auto_failback is AutoFailback.ON
+        if is_an_operators_standby(kind, message, fails_back):
+            self._policy.overrule()
+        self._classic.said(peer, kind, message)
 
     # ------------------------------------------------------------ for the report
 
@@ -163,7 +137,7 @@ class Connectivity:
         return self._own().reach if self._on else None
 
     def _own(self) -> Own:
-        reach = Reach(self.pings.answering, self._cut, self._ping_list)
+        reach = Reach(self.pings.answering, self._carriers.cut, self._ping_list)
         return Own(self.pings.alive, reach, self.pings.undecided)
 
     def reported(self, at: tuple[int, int], reach: Reach | None) -> None:
@@ -224,6 +198,7 @@ class Connectivity:
 
     def _follow_classic(self, peer: Peer, custody: Custody) -> None:
         now_ms, talk = self._desk.now.ms, self._classic
+        self._mind_carriers(peer, custody)
         if self.pings.undecided:
             return
         if self._met != peer.lives:
@@ -238,6 +213,31 @@ class Connectivity:
         elif self._returns_ms is not None and now_ms >= max(self._returns_ms, self._retry_ms or 0):
             nothing = custody.holding in (Holding.NONE, Holding.LOCAL)
             talk.took_over = not nothing and not self._give(peer, custody, Scope.FOREIGN)
+
+    def _mind_carriers(self, peer: Peer, custody: Custody) -> None:
+        """A 3.0.6 node tells nothing of its carriers: it is taken to have them, unless it reaches nobody."""
+        now_ms, cut, since_ms = self._desk.now.ms, self._carriers.cut, self._carriers.since_ms
+        self._classic.cut_off = since_ms is not None and now_ms >= since_ms + CARRIER_MS
+        hopeless = self.pings.any_configured and self._classic.theirs == 0
+        # Ping nodes are left to the conversation: both sides of this comparison have the same.
+        own, theirs = Reach(0, cut, self._ping_list), Reach(0, cut if hopeless else 0, self._ping_list)
+        before = self._policy.standing
+        standing = self._policy.look(now_ms, Own(0, own), theirs, cut_is_known=True)
+        due_ms, holds = self._policy.due_ms(now_ms), custody.holding is not Holding.NONE
+        if standing is Standing.WORSE and before is not standing and holds:
+            self._note("Giving up because an address has no carrier here.")
+        self._may_act = holds and due_ms is not None
+        wanted = holds and due_ms is not None and now_ms >= max(due_ms, self._retry_ms or 0)
+        if wanted and self._give(peer, custody, Scope.ALL):
+            self._policy.moved(now_ms)
+            custody.transitions.ask_back_later()
+
+    @property
+    def stays_away(self) -> bool:
+        """Whether our own groups had better not come home from a 3.0.6 peer by themselves."""
+        if self._carriers.cut or not self._policy.has_moved:
+            return self._carriers.cut > 0
+        return self._desk.now.ms < self._carriers.back_ms + self._policy.calm_ms
 
     @property
     def _returns_ms(self) -> int | None:
@@ -284,6 +284,8 @@ class Connectivity:
             return None
         now_ms = self._desk.now.ms
         times = [self.pings.deadline_ms(), self._policy.failback_ms(), self._classic.deadline_ms()]
+        if self._carriers.since_ms is not None:
+            times.append(self._carriers.since_ms + CARRIER_MS)
         due_ms = self._policy.due_ms(now_ms)
         if self._may_act and due_ms is not None:
             times.append(max(due_ms, self._retry_ms or 0))

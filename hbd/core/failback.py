@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hbd.config.model import AutoFailback, Config
 from hbd.core import protocol
-from hbd.core.classic_sets import Holdings
+from hbd.core.classic_sets import FOREIGN, Holdings, Sets
 from hbd.core.desk import Desk
 from hbd.core.events import Scope
 from hbd.errors import Refused
@@ -25,6 +25,8 @@ class Failback:
         self._config, self._desk, self._say, self._sets = config, desk, say, sets
         self.needed = False
         """We took the peer's groups because it was away, and not because somebody asked for that."""
+        self.stays_away = False
+        """Our own is better where it is: here nobody would reach it."""
         self._due_ms: int | None = None
         self._remind_ms: int | None = None
         """When to ask for our own, which it offered while we could not take it; it offers that only once."""
@@ -52,8 +54,12 @@ class Failback:
         """It is gone, or talks of it again by itself."""
         self._remind_ms = None
 
+    def declines(self, offered: Sets) -> bool:
+        """Whether what the peer offers is our own, coming home by itself, and is not wanted now."""
+        return self._on and self.stays_away and offered == FOREIGN
+
     def missed_our_own(self) -> None:
-        """It offered us our own, and we were in flux."""
+        """It offered us our own, and we could not take it; or it has our own because it had better."""
         if self._on:
             self._remind_ms = self._desk.now.ms + OFFER_MS + RETRY_MS
 
@@ -64,7 +70,7 @@ class Failback:
         self._remind_ms = None
         if "local" in self._sets.mine:
             return
-        if quiet and self._sets.peer_stable and "foreign" in self._sets.theirs:
+        if quiet and not self.stays_away and self._sets.peer_stable and "foreign" in self._sets.theirs:
             self._say(protocol.hb_takeover(Scope.LOCAL.value))
         else:
             self._remind_ms = self._desk.now.ms + RETRY_MS

@@ -376,6 +376,14 @@ class Handover:
         """Ask the peer to go standby with what we want."""
         self._say(protocol.hb_takeover(scope.value))
 
+    def ask_back_later(self) -> None:
+        """With auto_failback on: ask for our own, which the peer was given, when nothing keeps it away."""
+        self._failback.missed_our_own()
+
+    def keep_away(self, away: bool) -> None:
+        """Whether our own had better stay with the peer for now, though auto_failback is on."""
+        self._failback.stays_away = away
+
     def released(self, still_held: tuple[GroupSpec, ...]) -> None:
         """Custody's state after a step: finish the part that waits for our stops or starts."""
         gone = self._yielding.finish({group.key for group in still_held}) if self._yielding else None

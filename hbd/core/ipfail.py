@@ -73,7 +73,8 @@ class Ipfail:
         self._level_ms: int | None = None
         """Since when we are known not to be better."""
         self._moved_ms: int | None = None
-        self._calm_ms = CALM_MS
+        self.calm_ms = CALM_MS
+        """How long a difference has to be gone before something comes back."""
         self._overruled = False
         self._low: Own | None = None
         """What we were worse with."""
@@ -120,16 +121,21 @@ class Ipfail:
         """When everything is to be given away, if nothing changes; None if it is not."""
         if self._worse_ms is None or self._overruled:
             return None
-        if self._moved_ms is not None and now_ms < self._moved_ms + 2 * self._calm_ms:
-            return min(self._worse_ms + INSISTENT_MS, self._moved_ms + 2 * self._calm_ms)
+        if self._moved_ms is not None and now_ms < self._moved_ms + 2 * self.calm_ms:
+            return min(self._worse_ms + INSISTENT_MS, self._moved_ms + 2 * self.calm_ms)
         due_ms = self._worse_ms + self.delay_ms
         return due_ms if self._cut_ms is None else min(due_ms, self._cut_ms + CARRIER_MS)
 
     def moved(self, now_ms: int) -> None:
         """Groups move because of the difference, from here or to here."""
-        again = self._moved_ms is not None and now_ms < self._moved_ms + 4 * self._calm_ms
-        self._calm_ms = min(2 * self._calm_ms, LONGEST_CALM_MS) if again else CALM_MS
+        again = self._moved_ms is not None and now_ms < self._moved_ms + 4 * self.calm_ms
+        self.calm_ms = min(2 * self.calm_ms, LONGEST_CALM_MS) if again else CALM_MS
         self._moved_ms = now_ms
+
+    @property
+    def has_moved(self) -> bool:
+        """Groups have moved because of a difference, and no operator has moved them since."""
+        return self._moved_ms is not None
 
     def overrule(self) -> None:
         """An operator moves groups: that stays as it is until the difference is gone, and starts anew."""
@@ -143,4 +149,4 @@ class Ipfail:
         """From when on the peer may have its groups back, if nothing changes; None: not now."""
         if self._level_ms is None:
             return None
-        return self._level_ms if self._moved_ms is None else self._level_ms + self._calm_ms
+        return self._level_ms if self._moved_ms is None else self._level_ms + self.calm_ms

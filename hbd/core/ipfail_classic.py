@@ -34,7 +34,10 @@ class ClassicIpfail:
         self._timing, self._pings, self._desk, self._say = timing, pings, desk, say
         self._sent: int | None = None
         """The count that the peer has been told last."""
-        self._theirs: int | None = None
+        self.theirs: int | None = None
+        """The count that it has told last."""
+        self.cut_off = False
+        """A service address has no carrier here: whatever ping nodes answer, we count for nothing."""
         self._newest_seq = 0
         """The highest number of the counts and orders taken in: a lower one that comes later says nothing."""
         self._tell_ms: int | None = None
@@ -47,6 +50,11 @@ class ClassicIpfail:
 
     def retime(self, timing: Timing) -> None:
         self._timing = timing
+
+    @property
+    def _count(self) -> int:
+        """What we reach, in its terms: of carriers its ipfail knows nothing."""
+        return 0 if self.cut_off else self._pings.alive
 
     @property
     def _delay_ms(self) -> int:
@@ -64,7 +72,7 @@ class ClassicIpfail:
         self.took_over = False
 
     def _forget(self) -> None:
-        self._sent = self._theirs = self._tell_ms = self.giveup_ms = self.balanced_ms = None
+        self._sent = self.theirs = self._tell_ms = self.giveup_ms = self.balanced_ms = None
         self._newest_seq = 0
 
     def stalled(self, lateness_ms: int) -> None:
@@ -79,12 +87,12 @@ class ClassicIpfail:
 
     def recount(self, peer: str) -> None:
         """Our count may have changed."""
-        if self._pings.alive != self._sent:
+        if self._count != self._sent:
             self._send(peer)
             self._compare(peer)
 
     def _send(self, peer: str) -> None:
-        self._sent = self._pings.alive
+        self._sent = self._count
         self._say(protocol.num_ping_nodes(peer, self._sent))
 
     def said(self, peer: str, kind: str, message: Message) -> None:
@@ -99,16 +107,16 @@ class ClassicIpfail:
             case protocol.CLIENT_STATUS if message.text(f.ST) == "join":
                 self._send(peer)
             case protocol.NUM_PING_NODES:
-                self._theirs = _count(message)
+                self.theirs = _count(message)
                 self._compare(peer)
-            case protocol.YOU_ARE_DEAD if self._pings.alive == self._sent and not self._pings.undecided:
+            case protocol.YOU_ARE_DEAD if self._count == self._sent and not self._pings.undecided:
                 self._note("Giving up because we were told that we have less ping nodes.")
                 self._schedule()
             case protocol.YOU_ARE_DEAD:
                 self._send(peer)
             case protocol.ABORT_GIVEUP:
                 self._abort()
-                self._theirs = self._sent
+                self.theirs = self._sent
                 self._note_balance()
             case protocol.ASK_RESOURCES if message.text(f.INFO) == "me":
                 self.took_over = True
@@ -123,7 +131,7 @@ class ClassicIpfail:
         return newer
 
     def _compare(self, peer: str) -> None:
-        ours, theirs = self._pings.alive, self._theirs
+        ours, theirs = self._count, self.theirs
         if theirs is None or self._pings.undecided:
             return
         self._tell_ms = None
@@ -160,10 +168,12 @@ class ClassicIpfail:
         if self._tell_ms is None or self._desk.now.ms < self._tell_ms:
             return
         self._tell_ms = None
-        if self._theirs is not None and self._pings.answering > self._theirs:
+        if self.theirs is None or self._count <= self.theirs:
+            return
+        if self._pings.answering > self.theirs:
             self._note("Telling other node that we have more visible ping nodes.")
             self._say(protocol.you_are_dead(peer))
-        elif self._theirs is not None and self._pings.alive > self._theirs:
+        else:
             self._tell_ms = self._desk.now.ms + self._timing.keepalive_ms
 
     def deadline_ms(self) -> int | None:
@@ -172,6 +182,13 @@ class ClassicIpfail:
 
     def _note(self, text: str) -> None:
         self._desk.info(Kind.IPFAIL, text)
+
+
+def is_an_operators_standby(kind: str, message: Message, fails_back: bool) -> bool:
+    """Whether somebody over there gives groups away; with auto_failback on it offers us our own by itself."""
+    if kind != protocol.ASK_RESOURCES or message.text(f.INFO) != "me" or message.text(f.FROM_ID) == "ipfail":
+        return False
+    return not (fails_back and message.text(f.RSC_HOLD) in ("foreign", "failback"))
 
 
 def _count(message: Message) -> int | None:

@@ -177,6 +177,11 @@ class StandbyHandshake:
             if WORDS[word] == FOREIGN:
                 self._failback.missed_our_own()
             return
+        if self._failback.declines(WORDS[word]):
+            text = f"standby message [me] from {peer} ignored.  An address has or had no carrier here."
+            self._desk.warn(Kind.STANDBY, text, node=peer)
+            self._failback.missed_our_own()
+            return
         self._sets.peer_stable = False
         self._failback.forget_our_own()
         self._enter(Role.TAKING, WORDS[word], word, HANDOVER_MS)

@@ -132,6 +132,10 @@ class Transitions:
             raise Refused(f"{peer.name} could not start {', '.join(unable)}; see its journal")
         return self._open(Cause.STANDBY, scope.value, able, peer, pinned) if able else 0
 
+    def ask_back_later(self) -> None:
+        """With auto_failback, ask a 3.0.6 peer for what it was given because something is missing here."""
+        self._talk.ask_back_later()
+
     def takeover(self, scope: Scope, peer: Peer | None, settled: bool) -> int:
         """Ask the peer for groups; the transition's number, 0 if it holds none of them. Raises Refused."""
         wide = Scope.ALL if scope is Scope.FAILBACK else scope
