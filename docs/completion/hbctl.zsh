@@ -13,7 +13,7 @@ _shtab_hbctl_commands() {
     migrate:'Reads the files of a heartbeat 3.0.6, looks round on the machine, and says line by line what will be different under hbd. It changes nothing, and neither daemon need run. Each line reads path:line:column: kind: text with one of these kinds:'
     reload:'Has the configuration read again, as systemctl reload hbd does. If it is wrong, the old one stays in force and the errors are printed.'
     standby:'Hands groups over to the peer. local are the groups whose home is this node, foreign those whose home is the peer, failback is another word for foreign, and all is meant when nothing is given. The command returns as soon as the transition has begun.'
-    status:'Shows one sentence on the whole, then what is wrong (marked with !), then nodes, links, and groups with their resources. The state of a group is its owner'"'"'s; the state of a resource is what this node sees. Last comes the longest time in this boot that hbd did not run on this node, if it was more than half of what the other node suffers before it may take over.'
+    status:'Answers on one screen: is it served, and where; could the other node take over; what is wrong; which link is weak. The first sentence says how this node is, the next which node serves which groups and who takes over if that node fails, or why nobody would. Then what is wrong, each line marked with !, and what does no harm yet, marked with ~: a link that loses messages, or the longest time in this boot that hbd did not run on this node, if it was more than half of what the other node suffers before it may take over.'
     takeover:'Asks the peer to hand groups over to this node; otherwise as standby. The words are meant from this node'"'"'s side.'
     thaw:'Ends a freeze, on both nodes, whichever of them was frozen. Each then does what its rules ask for: it takes over what a dead node held, restarts what ended meanwhile, fails back, and settles what runs twice.'
     why:'Says why a group is as it is. A group has the name of its first resource, as written in haresources.'
@@ -88,7 +88,7 @@ _shtab_hbctl_standby_defaults_added=0
 _shtab_hbctl_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[the same for programs\: cluster, nodes, links and groups, each group with its resources. The keys are the names of the D-Bus properties in snake_case, see org.linux_ha.Heartbeat1(5). What changes with every datagram is not among them]"
-  "--watch[show it again whenever it changes, until interrupted. With --json each picture is one line, and null while the daemon is away]"
+  "--watch[show it again whenever it changes, until interrupted\: on a terminal in place, else one below the other. With --json each picture is one line, and null while hbd is away]"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -63,6 +63,7 @@ def _node(node: NodeView) -> Properties:
         "Protocol": ("s", node.protocol),
         "Haresources": ("s", node.haresources.value),
         "PingNodes": ("s", node.ping_nodes.value),
+        "Obstacles": ("as", list(node.obstacles)),
     }
 
 
@@ -72,6 +73,7 @@ def _link(link: LinkView) -> Properties:
         "Name": ("s", link.name),
         "Medium": ("s", link.medium),
         "Status": ("s", link.status.value),
+        "Weak": ("b", link.weak),
     }
 
 

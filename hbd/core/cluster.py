@@ -220,7 +220,7 @@ class Cluster:
 
     def _figures(self) -> dict[str, figures.Figure]:
         return {
-            **figures.of(self._membership, self._desk.tally),
+            **figures.of(self._membership, self._desk.tally, self._desk.now.ms),
             **self._absence.figures,
             "patience_ms": max(self.patience_ms, 0),
             "lease_ms": self._lease.shown_ms,

@@ -89,6 +89,11 @@ class Connectivity:
         if self._idle:
             self._rest()
 
+    @property
+    def cut(self) -> int:
+        """How many groups have an address without a carrier here."""
+        return self._carriers.cut
+
     # ------------------------------------------------------------ events
 
     def take(self, event: PingAnswered | PathSeen) -> bool:

@@ -12,10 +12,10 @@ from hbd.core.tally import COUNTED, Tally
 Figure = int | tuple[tuple[str, int], ...]
 
 
-def of(membership: Membership, tally: Tally) -> dict[str, Figure]:
+def of(membership: Membership, tally: Tally, now_ms: int) -> dict[str, Figure]:
     """Everything that is counted by name."""
     nodes = membership.liveness.node_figures()
-    links = membership.liveness.link_figures()
+    links = membership.liveness.link_figures(now_ms)
     return {
         **{name: tally.counts[name] for name in COUNTED.values()},
         "heartbeats_received": tuple((name, node.heartbeats) for name, node in nodes.items()),
@@ -25,6 +25,8 @@ def of(membership: Membership, tally: Tally) -> dict[str, Figure]:
         "deaths": tuple((name, tally.deaths[name]) for name in nodes),
         "clock_ahead_s": tuple(membership.clock_ahead_s.items()),
         "link_messages": tuple((_link(key), link.messages) for key, link in links.items()),
+        "link_silent_ms": tuple((_link(key), link.silent_ms) for key, link in links.items()),
+        "link_lost": tuple((_link(key), membership.losses.lost(*key)) for key in links),
         "link_late": tuple((_link(key), link.late) for key, link in links.items()),
         "transitions": tuple((":".join(key), span.count) for key, span in tally.transitions.items()),
         "transitions_ms": tuple((":".join(key), span.total_ms) for key, span in tally.transitions.items()),

@@ -76,6 +76,8 @@ class LinkFigures:
     messages: int
     late: int
     """Ends of a silence of more than warntime, and less than deadtime, on this link."""
+    silent_ms: int
+    """Since the last one."""
 
 
 class Liveness:
@@ -199,9 +201,12 @@ class Liveness:
             for name, state in self._nodes.items()
         }
 
-    def link_figures(self) -> dict[tuple[str, str], LinkFigures]:
+    def link_figures(self, now_ms: int) -> dict[tuple[str, str], LinkFigures]:
         """By (node, link), of all that were ever heard."""
-        return {key: LinkFigures(line.messages, line.late) for key, line in self._links.items()}
+        return {
+            key: LinkFigures(line.messages, line.late, now_ms - line.heard_ms)
+            for key, line in self._links.items()
+        }
 
     def _limit_ms(self, state: _Node) -> int:
         return max(self._initdead_ms, state.timeout_ms) if self._starting else state.timeout_ms

@@ -29,6 +29,7 @@ from hbd.core.effects import (
 )
 from hbd.core.forward import Forwarder
 from hbd.core.liveness import LinkDead, Liveness, NodeDead
+from hbd.core.losses import Losses
 from hbd.core.message import BadField, Message
 from hbd.core.sequence import GapClosed, GapSeen, TooManyLost
 from hbd.errors import WireError
@@ -132,6 +133,7 @@ class Membership:
         """Messages that were missing when a later one came; most come again on request."""
         self.clock_ahead_s: dict[str, int] = {}
         """How far each node's clock is ahead of ours by its last heartbeat, to a second. Decides nothing."""
+        self.losses = Losses()
 
     # ------------------------------------------------------------ for others
 
@@ -363,8 +365,11 @@ class Membership:
     def _received(self, medium: MediumSpec, received: Received) -> list[Fact]:
         if self.peers[received.node].sworn:
             self._renounce(self.peers[received.node])
-        if self._liveness.link_heard(self._desk.now.ms, received.node, medium.link):
+        came_up = self._liveness.link_heard(self._desk.now.ms, received.node, medium.link)
+        if came_up:
             self._link_up(received.node, medium.link)
+        if received.seq:
+            self.losses.came(received.node, medium.link, received.generation, received.seq, came_up)
         if not received.fresh:
             return []
         self.last_was_idle = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hbd.config.model import AddressResource, Config, Mcast, MediumSpec, Ping, ResourceSpec, UnitResource
+from hbd.core import readiness
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.connectivity import Connectivity
 from hbd.core.custody import Custody
@@ -64,7 +65,10 @@ def of(
         transition=0 if transition is None else transition.number,
         last_finished=custody.transitions.last_finished,
         nodes=(
-            *(_node(config, membership, custody, connectivity, name) for name in config.nodes),
+            *(
+                _node(config, membership, custody, connectivity, leaving, frozen, name)
+                for name in config.nodes
+            ),
             *(NodeView(p.name, "ping", _STATUS[st], Holding.NONE, False) for p, st in pings.states()),
         ),
         links=(*_links(config, membership), *(_ping_link(ping, status) for ping, status in pings.states())),
@@ -87,11 +91,15 @@ def _cluster_state(membership: Membership, custody: Custody, leaving: bool) -> C
 
 
 def _node(
-    config: Config, membership: Membership, custody: Custody, connectivity: Connectivity, name: str
-) -> NodeView:
+    config: Config, membership: Membership, custody: Custody, connectivity: Connectivity,
+    leaving: bool, frozen: bool, name: str,
+) -> NodeView:  # fmt: skip
     if name == config.local_node:
         status = _STATUS[membership.status]
-        return NodeView(name, "normal", status, custody.holding, True, "hbd", Agreement.SAME, Agreement.SAME)
+        obstacles = readiness.of_this(membership.status, custody, leaving, frozen, connectivity.cut)
+        return NodeView(
+            name, "normal", status, custody.holding, True, "hbd", Agreement.SAME, Agreement.SAME, obstacles
+        )
     status = _STATUS.get(membership.node_status[name], NodeStatus.UP)
     peer = membership.peers[name]
     report = peer.report
@@ -100,9 +108,9 @@ def _node(
         pings = Agreement.of(connectivity.pings_agree_with(report))
         if report.groups is not None:
             groups = Agreement.of(report.digest == custody.digest)
-    return NodeView(
-        name, "normal", status, _holding_of(peer, custody), False, _PROTOCOL[peer.kind], groups, pings
-    )
+    obstacles = readiness.of_peer(peer, membership.node_status[name], custody, frozen)
+    protocol, holding = _PROTOCOL[peer.kind], _holding_of(peer, custody)
+    return NodeView(name, "normal", status, holding, False, protocol, groups, pings, obstacles)
 
 
 def _holding_of(peer: Peer, custody: Custody) -> Holding:
@@ -124,9 +132,11 @@ def _links(config: Config, membership: Membership) -> tuple[LinkView, ...]:
     for node in config.peers:
         for medium in config.media:
             if not isinstance(medium, Ping):
-                status = LinkStatus.UP if known.get((node, medium.link)) else LinkStatus.DEAD
+                up = bool(known.get((node, medium.link)))
+                status = LinkStatus.UP if up else LinkStatus.DEAD
+                weak = up and membership.losses.is_weak(node, medium.link)
                 views.setdefault(
-                    (node, medium.link), LinkView(node, medium.link, _directive(medium), status)
+                    (node, medium.link), LinkView(node, medium.link, _directive(medium), status, weak)
                 )
     return tuple(views.values())
 

@@ -86,6 +86,8 @@ class NodeView:
     """Whether its haresources means the same resources as ours."""
     ping_nodes: Agreement = Agreement.UNKNOWN
     """Whether it asks the same ping nodes."""
+    obstacles: tuple[str, ...] = ()
+    """Why it could not take over what another holds; each completes a sentence that begins with its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class LinkView:
     medium: str
     """Directive of ha.cf: `bcast`, `ucast`, …"""
     status: LinkStatus
+    weak: bool = False
+    """It has lost many of the last messages, and is not dead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ class Daemon:
             self._call(names.ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"),
             self._call(names.ROOT, names.CLUSTER, "GetStatistics"),
         )
-        return snapshot(cluster[0], managed[0], counters[0])
+        return snapshot(cluster[0], managed[0], counters[0], time.time())
 
     async def handover(self, member: str, which: str) -> int:
         """Standby or Takeover; the transition it began, 0 if there was nothing to do."""

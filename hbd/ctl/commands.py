@@ -21,7 +21,7 @@ Everyone may look; only root, or whom polkit allows, may change something.
 
 EXITS = (
     (0, "It is done; for `status`: the cluster is whole"),
-    (1, "It was refused, or it failed; for `status`: something is wrong, and is named after a mark"),
+    (1, "It was refused, or it failed; for `status`: something is wrong, or nobody could take over"),
     (2, "The command line is wrong, or there is no such group or node"),
     (3, "The daemon is not running, does not answer, or left the bus while it was waited for"),
     (78, "`check` or `migrate` found an error in the configuration"),
@@ -71,10 +71,17 @@ VERBS = (
         "status",
         "nodes, links, groups and resources on one screen",
         """\
-        Shows one sentence on the whole, then what is wrong (marked with !), then nodes, links, and groups
-        with their resources. The state of a group is its owner's; the state of a resource is what this
-        node sees. Last comes the longest time in this boot that hbd did not run on this node, if it was
-        more than half of what the other node suffers before it may take over.
+        Answers on one screen: is it served, and where; could the other node take over; what is wrong;
+        which link is weak. The first sentence says how this node is, the next which node serves which
+        groups and who takes over if that node fails, or why nobody would. Then what is wrong, each line
+        marked with `!`, and what does no harm yet, marked with `~`: a link that loses messages, or the
+        longest time in this boot that hbd did not run on this node, if it was more than half of what the
+        other node suffers before it may take over.
+
+        Below come the groups with their resources, the nodes and the links. The state of a group is its
+        owner's; the state of a resource is what this node sees. A link is `up`, `dead`, or `weak`: it
+        lost 3 or more of the other node's last 20 messages, and of the 20 before them. If the cluster has
+        many groups, and only the faults are wanted: `hbctl status | grep '[!~]'`.
         """,
         (
             argument(
@@ -86,14 +93,14 @@ VERBS = (
             ),
             argument(
                 "--watch",
-                text="show it again whenever it changes, until interrupted. With `--json` each picture is "
-                "one line, and `null` while the daemon is away",
+                text="show it again whenever it changes, until interrupted: on a terminal in place, else one "
+                "below the other. With `--json` each picture is one line, and `null` while hbd is away",
                 action="store_true",
             ),
         ),
         (
             (0, "The cluster is whole"),
-            (1, "Something is wrong, and is named after an exclamation mark"),
+            (1, "Something is wrong, or nobody could take over"),
             (3, "The daemon is not running"),
         ),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from hbd.ctl import render
+from hbd.ctl import render, terminal
 from hbd.ctl.client import Daemon
 from hbd.ctl.snapshot import Snapshot
 
@@ -20,7 +20,8 @@ async def change(daemon: Daemon, freeze: bool) -> int:
         print("the cluster is not frozen")
         return 0
     await daemon.steer("Freeze" if freeze else "Thaw")
-    shown = await _once_agreed(daemon)
+    with terminal.progress("waiting for the other node's word"):
+        shown = await _once_agreed(daemon)
     agreed = shown.cluster.freeze_agreed
     others = [node.name for node in shown.nodes if node.kind == "normal" and not node.local]
     if agreed:

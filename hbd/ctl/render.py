@@ -1,14 +1,17 @@
 """Snapshots as text and JSON. Pure.
 
-The text is for somebody who was woken up: first one sentence, then what is wrong, then everything.
+The text is for somebody who was woken up: first one sentence, then whether the other node could serve, then
+what is wrong, then everything. A page is lines of words with their tones; what has no colours joins them.
 """
 
 from __future__ import annotations
 
 import json
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from enum import Enum
 from typing import Any
 
 from hbd.ctl.snapshot import Group, Link, Node, Resource, Snapshot
@@ -17,26 +20,69 @@ WELL = ("active", "ping")
 """Status of a node that does its part, and of a ping node that answers."""
 FROZEN = "the cluster is frozen: nothing is started, stopped or moved until hbctl thaw"
 HOLDS = {"none": "holds nothing", "all": "holds everything"}
+RECENT = 20
+"""`link_lost` is of so many messages (core.losses.WINDOW)."""
+
+
+class Tone(Enum):
+    """How a word is meant; a terminal has colours for it."""
+
+    PLAIN = "plain"
+    TITLE = "title"
+    HEAD = "head"
+    GOOD = "good"
+    BAD = "bad"
+    WEAK = "weak"
+    """On its way, or to be looked at when there is time."""
+    FAINT = "faint"
+
+
+TONES = {
+    **dict.fromkeys(("active", "ping", "up", "started", "yes"), Tone.GOOD),
+    **dict.fromkeys(("dead", "failed", "blocked", "no"), Tone.BAD),
+    **dict.fromkeys(("init", "starting", "stopping", "weak", "stopped"), Tone.WEAK),
+}
+"""Of the words for states."""
+
+Word = tuple[str, Tone]
+Line = tuple[Word, ...]
+Row = tuple[str, ...]
+"""The first cell is a name, the last a note."""
+
+ABSENT: Line = (("hbd is not running", Tone.BAD),)
 
 
 def as_json(shown: Snapshot, indent: int | None = 2) -> str:
     """`hbctl status --json`. Without the statistics: what changes with every datagram is no state."""
     picture = asdict(shown)
-    del picture["statistics"]
+    del picture["statistics"], picture["read_at"]
     return json.dumps(picture, indent=indent, ensure_ascii=False)
 
 
-def as_text(shown: Snapshot) -> str:
-    """`hbctl status`."""
-    parts = [
-        summary(shown),
-        "\n".join(f"  ! {problem}" for problem in problems(shown)),
-        _table([("NODE", "STATUS", "HOLDS", ""), *(_node(node) for node in shown.nodes)]),
-        _table([("LINK", "MEDIUM", "STATUS"), *(_link(link) for link in shown.links)] if shown.links else []),
-        _table(_group_rows(shown.groups)) if shown.groups else "No resource groups.",
-        stall(shown),
+def as_text(shown: Snapshot, width: int | None = None) -> str:
+    """`hbctl status` without colours."""
+    return "\n".join("".join(text for text, _ in line) for line in page(shown, width))
+
+
+def as_of(wall_s: float) -> Line:
+    """The last line of a page that is shown anew at each change."""
+    return _line(f"As of {_clock(wall_s)}. Ctrl-C ends this.", Tone.FAINT)
+
+
+def page(shown: Snapshot, width: int | None = None) -> list[Line]:
+    """`hbctl status`: no line longer than `width`, if there is one and the words allow it."""
+    parts: list[list[Line]] = [
+        [
+            *_wrapped(summary(shown), Tone.TITLE, "", width),
+            *(line for text, well in successors(shown) for line in _wrapped(text, _tone(well), "", width)),
+        ],
+        [line for each in problems(shown) for line in _wrapped(each, Tone.BAD, "  ! ", width)],
+        [line for each in remarks(shown) for line in _wrapped(each, Tone.WEAK, "  ~ ", width)],
+        _table(_group_rows(shown.groups), width) if shown.groups else [_line("No resource groups.")],
+        _table([("NODE", "STATUS", "HOLDS", ""), *(_node(node) for node in shown.nodes)], width),
+        _table(_link_rows(shown), width) if shown.links else [],
     ]
-    return "\n\n".join(part for part in parts if part)
+    return _parted(parts)
 
 
 def summary(shown: Snapshot) -> str:
@@ -49,6 +95,35 @@ def summary(shown: Snapshot) -> str:
         words.append("frozen")
     peers = [f"peer {node.name} {node.status}" for node in shown.nodes if _is_peer(node)]
     return f"{cluster.local_node}: {', '.join(words)}; {', '.join(peers) or 'no peer'}"
+
+
+def successors(shown: Snapshot) -> list[tuple[str, bool]]:
+    """For each node that serves something what that is and who takes over; and whether somebody does."""
+    members = [node for node in shown.nodes if node.kind == "normal"]
+    served = [group for group in shown.groups if _is_served(group)]
+    sentences = []
+    for owner in dict.fromkeys(group.owner for group in served):
+        text = f"{owner} serves {_listed([group.name for group in served if group.owner == owner])}."
+        others = [node for node in members if node.name != owner]
+        able = [node.name for node in others if not node.obstacles]
+        if able:
+            text += f" If it fails, {' or '.join(able)} takes over."
+        elif others:
+            causes = "; ".join(f"{node.name} {' and '.join(node.obstacles)}" for node in others)
+            text += f" If it fails, nobody takes over: {causes}."
+        sentences.append((text, bool(able) or not others))
+    return sentences
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some of many."""
+    more = f" and {len(names) - 3} more" if len(names) > 4 else ""
+    return ", ".join(names[:3] if more else names) + more
+
+
+def is_whole(shown: Snapshot) -> bool:
+    """Whether everything is served, and would be if one node failed."""
+    return not problems(shown) and all(someone for _, someone in successors(shown))
 
 
 def problems(shown: Snapshot) -> list[str]:
@@ -73,16 +148,26 @@ def stuck(shown: Snapshot) -> list[str]:
     return [_group_problem(group) for group in shown.groups if not _is_served(group)]
 
 
+def remarks(shown: Snapshot) -> list[str]:
+    """What does no harm yet: links that lose messages, and a stall that came near to a takeover."""
+    lost = shown.figures("link_lost")
+    weak = [
+        f"link {_key(link)} is weak: it lost {lost.get(_key(link), 0)} of the last {RECENT} messages"
+        for link in shown.links
+        if link.weak
+    ]
+    return [*weak, *filter(None, [stall(shown)])]
+
+
 def stall(shown: Snapshot) -> str:
     """When this node stood still for so long that it came near to being taken for dead; else nothing."""
-    told = shown.statistics
-    longest_ms, patience_ms = told.get("longest_stall_ms", 0), told.get("patience_ms", 0)
+    longest_ms, patience_ms = shown.figure("longest_stall_ms"), shown.figure("patience_ms")
     if 2 * longest_ms <= patience_ms or not longest_ms:
         return ""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(told.get("longest_stall_at", 0)))
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(shown.figure("longest_stall_at")))
     return (
-        f"This node once did not run for {longest_ms} ms, until {when}. "
-        f"After {patience_ms} ms the other node may take over."
+        f"this node once did not run for {longest_ms} ms, until {when}; "
+        f"after {patience_ms} ms the other node may take over"
     )
 
 
@@ -94,7 +179,8 @@ def reasons(entries: Sequence[Mapping[str, Any]]) -> str:
     if group["Reason"]:
         lines.append(str(group["Reason"]))
     rows = [(f"  {one['Name']}", str(one["State"]), str(one["Reason"])) for one in resources]
-    return "\n".join([*lines, _table(rows)])
+    table = ["".join(text for text, _ in line) for line in _table(rows, None)]
+    return "\n".join([*lines, *table])
 
 
 def _is_peer(node: Node) -> bool:
@@ -119,18 +205,47 @@ def _resource_problem(resource: Resource) -> str:
     )
 
 
-def _node(node: Node) -> tuple[str, ...]:
+def _node(node: Node) -> Row:
     if node.kind == "ping":
         return node.name, node.status, "", "ping node"
     return node.name, node.status, node.holding, "this node" if node.local else ""
 
 
-def _link(link: Link) -> tuple[str, ...]:
-    return f"{link.node}:{link.name}", link.medium, link.status
+def _link_rows(shown: Snapshot) -> list[Row]:
+    return [
+        ("LINK", "MEDIUM", "STATUS", ""),
+        *((_key(link), link.medium, _link_status(link), _link_note(shown, link)) for link in shown.links),
+    ]
 
 
-def _group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("GROUP", "STATE", "OWNER", "HOME")]
+def _link_status(link: Link) -> str:
+    return "weak" if link.weak and link.status == "up" else link.status
+
+
+def _link_note(shown: Snapshot, link: Link) -> str:
+    silent_ms = shown.figures("link_silent_ms").get(_key(link))
+    lost, late = (shown.figures(name).get(_key(link), 0) for name in ("link_lost", "link_late"))
+    notes = []
+    if link.status == "dead" and silent_ms is not None:
+        notes.append(f"last heard {_clock(shown.read_at - silent_ms / 1000)}")
+    if lost > 1 and link.status == "up":
+        notes.append(f"lost {lost} of the last {RECENT} messages")
+    if late:
+        times = "once" if late == 1 else f"{late} times"
+        notes.append(f"{times} silent for more than warntime")
+    return ", ".join(notes)
+
+
+def _clock(wall_s: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(wall_s))
+
+
+def _key(link: Link) -> str:
+    return f"{link.node}:{link.name}"
+
+
+def _group_rows(groups: Sequence[Group]) -> list[Row]:
+    rows: list[Row] = [("GROUP", "STATE", "OWNER", "HOME")]
     for group in groups:
         rows.append((group.name, group.state, group.owner or "-", group.preferred_node))
         for one in group.resources:
@@ -139,10 +254,87 @@ def _group_rows(groups: Sequence[Group]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Columns as wide as their widest cell; the last may be of any width."""
-    if not rows:
-        return ""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+# ---------------------------------------------------------------- lines
+
+
+def _tone(well: bool) -> Tone:
+    return Tone.GOOD if well else Tone.BAD
+
+
+def _line(text: str, tone: Tone = Tone.PLAIN) -> Line:
+    return ((text, tone),)
+
+
+def _wrapped(text: str, tone: Tone, mark: str, width: int | None) -> list[Line]:
+    """A sentence on as many lines as it needs; what follows the mark is aligned."""
+    if width is None:
+        return [_line(mark + text, tone)]
+    return [_line(line, tone) for line in _wrap(text, width, mark, " " * len(mark))]
+
+
+def _wrap(text: str, width: int, first: str, others: str) -> list[str]:
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=others,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _parted(parts: Sequence[list[Line]]) -> list[Line]:
+    """The parts that are not empty, with an empty line between two."""
+    lines: list[Line] = []
+    for part in parts:
+        if part:
+            lines += [(), *part] if lines else part
+    return lines
+
+
+def _table(rows: Sequence[Row], width: int | None) -> list[Line]:
+    """Columns as wide as their widest cell. The last is a note and may be of any width: one that does not
+    fit stands below its row. Where not even the columns fit, each row has its name on a line of its own."""
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    if width is not None and sum(widths) + 2 * len(widths) > width:
+        return [line for row in rows for line in _stacked(row, row is rows[0], width)]
+    lines: list[Line] = []
+    for row in rows:
+        heads = row is rows[0]
+        words = [_word(cell.ljust(size), heads) for cell, size in zip(row, widths, strict=False)]
+        note = row[-1]
+        used = sum(widths) + 2 * len(widths)
+        fits = width is None or used + len(note) <= width
+        lines.append(_joined([*words, _word(note, heads)] if fits else words))
+        if not fits:
+            indent = " " * (_indent(row[0]) + 4)
+            lines += [_line(text, Tone.FAINT) for text in _wrap(note, width or 0, indent, indent)]
+    return lines
+
+
+def _stacked(row: Row, heads: bool, width: int) -> list[Line]:
+    if heads:
+        return [_joined([_word(cell, heads) for cell in row if cell])]
+    indent = " " * (_indent(row[0]) + 4)
+    words = [_word(cell, False) for cell in row[1:] if cell.strip()]
+    fits = len(indent) + sum(len(text) + 2 for text, _ in words) - 2 <= width
+    rest = _joined(words if fits else [_word(cell, False) for cell in row[1:-1] if cell.strip()])
+    lines: list[Line] = [_line(row[0]), ((indent, Tone.PLAIN), *rest)]
+    note = "" if fits else row[-1]
+    return lines + [_line(text, Tone.FAINT) for text in _wrap(note, width, indent, indent)]
+
+
+def _indent(name: str) -> int:
+    return len(name) - len(name.lstrip())
+
+
+def _word(cell: str, heads: bool) -> Word:
+    return cell, Tone.HEAD if heads else TONES.get(cell.strip(), Tone.PLAIN)
+
+
+def _joined(words: Sequence[Word]) -> Line:
+    """Two blanks between words, and none at the end."""
+    kept = list(words)
+    while kept and not kept[-1][0].strip():
+        kept.pop()
+    if not kept:
+        return ()
+    kept[-1] = (kept[-1][0].rstrip(), kept[-1][1])
+    spaced = [part for word in kept for part in (("  ", Tone.PLAIN), word)]
+    return tuple(spaced[1:])

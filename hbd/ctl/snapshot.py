@@ -39,6 +39,7 @@ class Node:
     protocol: str = ""
     haresources: str = "unknown"
     ping_nodes: str = "unknown"
+    obstacles: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Link:
     name: str
     medium: str
     status: str
+    weak: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything, as of one moment. `hbctl status --json` has these fields, but for `statistics`."""
+    """Everything, as of one moment. `hbctl status --json` has the first four of these fields."""
 
     cluster: Cluster
     nodes: list[Node]
@@ -84,6 +86,16 @@ class Snapshot:
     groups: list[Group]
     statistics: dict[str, Any] = field(default_factory=dict)
     """What GetStatistics tells."""
+    read_at: float = 0.0
+    """Unix time."""
+
+    def figure(self, name: str) -> int:
+        """One number of the statistics; 0 if the daemon does not tell it."""
+        return int(self.statistics.get(name, 0))
+
+    def figures(self, name: str) -> dict[str, int]:
+        """A number for each node, link or group; empty if the daemon does not tell it."""
+        return dict(self.statistics.get(name, {}))
 
 
 Managed = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -93,7 +105,10 @@ T = TypeVar("T", Cluster, Node, Link, Group, Resource)
 
 
 def snapshot(
-    cluster: Mapping[str, Any], managed: Managed, statistics: Mapping[str, Any] | None = None
+    cluster: Mapping[str, Any],
+    managed: Managed,
+    statistics: Mapping[str, Any] | None = None,
+    read_at: float = 0.0,
 ) -> Snapshot:
     """From the answers of the daemon. Raises HbdError if they lack a property."""
     resources = _of(Resource, names.RESOURCE, dict(sorted(managed.items(), key=_position)))
@@ -107,6 +122,7 @@ def snapshot(
         list(_of(Link, names.LINK, managed).values()),
         groups,
         dict(statistics or {}),
+        read_at,
     )
 
 

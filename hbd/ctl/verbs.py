@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal as signals
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from hbd.bus import names
-from hbd.ctl import freeze, render
+from hbd.ctl import freeze, render, terminal
 from hbd.ctl.client import Daemon, NotRunning
+from hbd.ctl.snapshot import Snapshot
 from hbd.dbusio import Message, unwrap
 
 WHOLE, DEGRADED, USAGE = 0, 1, 2
 
 SETTLE_S = 0.05
 """What changes within this time is shown once."""
-
-CLEAR = "\033[H\033[2J"
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -36,7 +37,8 @@ async def run(args: argparse.Namespace) -> int:
         case "events":
             return await events(daemon)
         case "reload":
-            await daemon.reload()
+            with terminal.progress("reading the configuration"):
+                await daemon.reload()
             print("the configuration was read again")
             return WHOLE
         case "freeze" | "thaw":
@@ -52,30 +54,56 @@ async def run(args: argparse.Namespace) -> int:
 async def status(daemon: Daemon, as_json: bool) -> int:
     """Show the cluster once."""
     shown = await daemon.read()
-    print(render.as_json(shown) if as_json else render.as_text(shown))
-    return DEGRADED if render.problems(shown) else WHOLE
+    if as_json:
+        print(render.as_json(shown))
+    elif terminal.is_one(sys.stdout):
+        screen = terminal.Screen()
+        screen.show(render.page(shown, screen.width))
+    else:
+        print(render.as_text(shown))
+    return WHOLE if render.is_whole(shown) else DEGRADED
 
 
 async def watch(daemon: Daemon, as_json: bool) -> int:
     """Show the cluster whenever it changes: on a terminal in place, as JSON one line each."""
+    if as_json or not terminal.is_one(sys.stdout):
+        await _at_each_change(daemon, lambda shown: print(_as_record(shown, as_json), flush=True))
+    screen = terminal.Screen()
+    with screen.replaced() as show:
+        await _at_each_change(daemon, lambda shown: show(_as_page(shown, screen.width)))
+    raise AssertionError("nothing but an interruption ends it")
+
+
+async def _at_each_change(daemon: Daemon, show: Callable[[Snapshot | None], None]) -> NoReturn:
+    """Show it now and at each signal, also when the terminal changes its size; None while hbd is away."""
     changed = asyncio.Event()
     await daemon.follow(lambda _: changed.set(), lambda _: changed.set())
+    asyncio.get_running_loop().add_signal_handler(signals.SIGWINCH, changed.set)
     while True:
         changed.clear()
-        await _show_now(daemon, as_json)
+        show(await _read_if_there(daemon))
         await _first_of(daemon, changed)
         await asyncio.sleep(SETTLE_S)
 
 
-async def _show_now(daemon: Daemon, as_json: bool) -> None:
+async def _read_if_there(daemon: Daemon) -> Snapshot | None:
     try:
-        shown = await daemon.read()
-        text = render.as_json(shown, indent=None) if as_json else render.as_text(shown) + "\n"
-    except NotRunning as error:
+        return await daemon.read()
+    except NotRunning:
         if daemon.bus_lost.done():
             raise
-        text = "null" if as_json else f"{error}\n"
-    print((CLEAR if sys.stdout.isatty() and not as_json else "") + text, flush=True)
+        return None
+
+
+def _as_record(shown: Snapshot | None, as_json: bool) -> str:
+    if as_json:
+        return "null" if shown is None else render.as_json(shown, indent=None)
+    return "hbd is not running\n" if shown is None else render.as_text(shown) + "\n"
+
+
+def _as_page(shown: Snapshot | None, width: int) -> list[render.Line]:
+    page = [render.ABSENT] if shown is None else render.page(shown, width)
+    return [*page, (), render.as_of(time.time())]
 
 
 async def _first_of(daemon: Daemon, event: asyncio.Event) -> None:
@@ -96,12 +124,16 @@ async def handover(daemon: Daemon, member: str, which: str, wait: bool, timeout_
     """Begin a transition, and see it through if wanted."""
     results: dict[int, str] = {}
     news = asyncio.Event()
-    gone = False
+    gone, latest = False, "begins"
 
     def heard(signal: Message) -> None:
+        nonlocal latest
         if signal.member == "TransitionFinished":
             # It may come before the answer that tells which one is ours.
             results[signal.body[0]] = signal.body[1]
+            news.set()
+        elif (state := _new_state(signal)) is not None:
+            latest = state
             news.set()
 
     def owner_changed(_: str) -> None:
@@ -119,16 +151,29 @@ async def handover(daemon: Daemon, member: str, which: str, wait: bool, timeout_
     if not wait:
         return WHOLE
     try:
-        async with asyncio.timeout(timeout_s):
-            while transition not in results and not gone:
-                news.clear()
-                await _first_of(daemon, news)
+        with terminal.progress(f"transition {transition}") as tell:
+            async with asyncio.timeout(timeout_s):
+                while transition not in results and not gone:
+                    news.clear()
+                    await _first_of(daemon, news)
+                    tell(f"transition {transition}: {latest}")
     except TimeoutError:
         print(f"transition {transition} still goes on after {timeout_s:g} s", file=sys.stderr)
         return DEGRADED
+    except asyncio.CancelledError:
+        print(f"transition {transition} goes on; hbctl status tells how far it is", file=sys.stderr)
+        raise
     if transition not in results:
         raise NotRunning(f"hbd left the bus during transition {transition}, whose end is not known")
     return await _tell_end(daemon, transition, results[transition])
+
+
+def _new_state(signal: Message) -> str | None:
+    """`resource httpd is stopping`, if that is what the signal says."""
+    if signal.member != "PropertiesChanged" or signal.body[0] not in (names.GROUP, names.RESOURCE):
+        return None
+    state = unwrap(signal.body[1]).get("State")
+    return None if state is None else f"{names.describe(signal.path)} is {state}"
 
 
 async def _tell_end(daemon: Daemon, transition: int, result: str) -> int:

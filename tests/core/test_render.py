@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ def test_the_first_line_names_the_transition_under_way() -> None:
 def test_a_whole_cluster_is_shown_aligned_and_without_complaint() -> None:
     assert render.as_text(WHOLE) == """\
 linuxha1: stable, holds local; peer linuxha2 active
+linuxha1 serves 192.168.85.3. If it fails, linuxha2 takes over.
+
+GROUP           STATE    OWNER          HOME
+192.168.85.3    started  linuxha1       linuxha1
+  192.168.85.3  started  address
+  httpd         started  httpd.service
 
 NODE            STATUS  HOLDS
 linuxha1        active  local  this node
@@ -64,12 +71,7 @@ linuxha2        active  none
 
 LINK           MEDIUM  STATUS
 linuxha2:eth1  bcast   up
-linuxha2:eth0  ucast   up
-
-GROUP           STATE    OWNER          HOME
-192.168.85.3    started  linuxha1       linuxha1
-  192.168.85.3  started  address
-  httpd         started  httpd.service"""
+linuxha2:eth0  ucast   up"""
 
 
 @pytest.mark.parametrize(
@@ -96,11 +98,112 @@ GROUP           STATE    OWNER          HOME
 )
 def test_what_is_wrong_is_said_right_under_the_first_line(hurt: Snapshot, problem: str) -> None:
     assert render.problems(hurt) == [problem]
-    assert render.as_text(hurt).splitlines()[2] == f"  ! {problem}"
+    assert render.as_text(hurt).split("\n\n")[1] == f"  ! {problem}"
+    assert not render.is_whole(hurt)
 
 
 def test_a_whole_cluster_has_no_problems() -> None:
     assert render.problems(WHOLE) == []
+    assert render.is_whole(WHOLE)
+
+
+def test_a_node_that_could_not_take_over_is_said_with_the_reason_and_the_cluster_is_not_whole() -> None:
+    stuck = replace(WHOLE.nodes[1], obstacles=["could not start 192.168.85.3", "is frozen"])
+    hurt = replace(WHOLE, nodes=[WHOLE.nodes[0], stuck])
+
+    assert render.as_text(hurt).splitlines()[1] == (
+        "linuxha1 serves 192.168.85.3. If it fails, nobody takes over: "
+        "linuxha2 could not start 192.168.85.3 and is frozen."
+    )
+    assert not render.is_whole(hurt)
+
+
+def test_what_stands_in_the_way_of_the_node_that_serves_does_not_matter() -> None:
+    held = replace(WHOLE.nodes[0], obstacles=["has no carrier for an address of 1 group"])
+    shown = replace(WHOLE, nodes=[held, *WHOLE.nodes[1:]])
+
+    assert "If it fails, linuxha2 takes over." in render.as_text(shown)
+    assert render.is_whole(shown)
+
+
+def test_a_node_alone_in_its_cluster_is_whole() -> None:
+    alone = replace(WHOLE, nodes=[WHOLE.nodes[0]], links=[])
+
+    assert render.as_text(alone).splitlines()[1] == "linuxha1 serves 192.168.85.3."
+    assert render.is_whole(alone)
+
+
+def test_of_many_groups_some_are_named_in_the_sentence() -> None:
+    many = [replace(WHOLE.groups[0], name=f"10.0.0.{n}") for n in range(1, 8)]
+
+    assert render.successors(replace(WHOLE, groups=many))[0][0].startswith(
+        "linuxha1 serves 10.0.0.1, 10.0.0.2, 10.0.0.3 and 4 more."
+    )
+
+
+def test_a_weak_link_is_a_remark_and_no_problem() -> None:
+    figures = {"link_lost": {"linuxha2:eth1": 7}, "link_late": {"linuxha2:eth1": 1, "linuxha2:eth0": 2}}
+    weak = [replace(WHOLE.links[0], weak=True), WHOLE.links[1]]
+    shown = replace(WHOLE, links=weak, statistics=figures)
+
+    text = render.as_text(shown)
+
+    assert "  ~ link linuxha2:eth1 is weak: it lost 7 of the last 20 messages\n" in text
+    assert text.endswith("""
+LINK           MEDIUM  STATUS
+linuxha2:eth1  bcast   weak    lost 7 of the last 20 messages, once silent for more than warntime
+linuxha2:eth0  ucast   up      2 times silent for more than warntime""")
+    assert render.is_whole(shown)
+
+
+def test_a_dead_link_says_when_it_was_last_heard() -> None:
+    dead = [replace(WHOLE.links[0], status="dead"), WHOLE.links[1]]
+    noon = time.mktime((2023, 11, 14, 12, 0, 0, 0, 0, -1))
+    figures = {"link_silent_ms": {"linuxha2:eth1": 65_000}}
+
+    text = render.as_text(replace(WHOLE, links=dead, statistics=figures, read_at=noon))
+
+    assert "linuxha2:eth1  bcast   dead    last heard 11:58:55\n" in text
+
+
+LONG = replace(
+    WHOLE,
+    nodes=[replace(WHOLE.nodes[0], name="gateway-1.department.example.org"), *WHOLE.nodes[1:]],
+    links=[replace(WHOLE.links[0], weak=True), *WHOLE.links[1:]],
+    groups=[
+        replace(
+            WHOLE.groups[0],
+            name="IPv6addr::fd00:1234:5678:9abc:def0:1234:5678:9abc/64/eth0",
+            owner="gateway-1.department.example.org",
+            preferred_node="gateway-1.department.example.org",
+            resources=[
+                replace(HTTPD, state="failed", last_error="the control process exited with status 203"),
+                replace(HTTPD, name="Filesystem::/dev/drbd0::/srv/data::ext4", kind="script"),
+            ],
+        )
+    ],
+    statistics={"link_lost": {"linuxha2:eth1": 7}, "link_late": {"linuxha2:eth1": 12}},
+)
+
+
+@pytest.mark.parametrize("shown", [WHOLE, LONG], ids=["usual", "long names"])
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_no_line_is_longer_than_the_terminal_is_wide_and_no_name_is_cut(shown: Snapshot, width: int) -> None:
+    text = render.as_text(shown, width)
+
+    assert [line for line in text.splitlines() if len(line) > width] == []
+    for name in [
+        *(node.name for node in shown.nodes),
+        *(group.name for group in shown.groups),
+        *(one.name for group in shown.groups for one in group.resources),
+        *(f"{link.node}:{link.name}" for link in shown.links),
+    ]:
+        assert name in text
+
+
+def test_a_terminal_that_is_wide_enough_shows_what_a_pipe_gets() -> None:
+    assert render.as_text(WHOLE, 80) == render.as_text(WHOLE)
+    assert render.as_text(LONG, 400) == render.as_text(LONG)
 
 
 def test_resources_stopped_on_the_standby_node_are_no_problem() -> None:
@@ -111,7 +214,7 @@ def test_resources_stopped_on_the_standby_node_are_no_problem() -> None:
 def test_a_cluster_without_links_or_groups_is_shown_too() -> None:
     text = render.as_text(replace(WHOLE, links=[], groups=[]))
     assert "LINK" not in text
-    assert text.endswith("No resource groups.")
+    assert "No resource groups." in text.splitlines()
 
 
 def test_json_has_the_properties_in_snake_case_and_resources_inside_their_group() -> None:
@@ -203,5 +306,5 @@ def test_a_stall_that_came_near_to_a_death_is_told_and_a_negligible_one_is_not()
 
     assert told(1100) == render.as_text(WHOLE)
     assert told(0) == render.as_text(WHOLE)
-    assert "This node once did not run for 4321 ms, until 2023-11-1" in told(4321)
-    assert "After 2250 ms the other node may take over." in told(4321)
+    assert "  ~ this node once did not run for 4321 ms, until 2023-11-1" in told(4321)
+    assert "after 2250 ms the other node may take over\n" in told(4321)
