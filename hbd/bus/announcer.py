@@ -32,8 +32,6 @@ class Announcer:
         self._told: Objects = {}
         self._wanted: Objects = {}
         self._finished: deque[tuple[int, str]] = deque()
-        self.merged = 0
-        """How often something new came before the last was announced."""
         self.dropped = 0
         """Ends of transitions that were not announced."""
 
@@ -44,8 +42,6 @@ class Announcer:
 
     def show(self, objects: Objects) -> None:
         """This is what is."""
-        if self._told is not self._wanted:
-            self.merged += 1
         self._wanted = objects
 
     def finish(self, transition: int, result: str) -> None:

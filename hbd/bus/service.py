@@ -57,7 +57,7 @@ class Service:
         self._rights = Rights()
         self._calls = Turns()
         self._changing: Counter[str] = Counter()
-        self._refused = self._outages = self._unreadable = 0
+        self._refused = self._outages = self._merged = self._unreadable = 0
 
     @property
     def connected(self) -> bool:
@@ -69,8 +69,11 @@ class Service:
         before = self._view
         if view is before:
             return
-        if before is not None and view.last_finished != before.last_finished:
-            self._announcer.finish(*view.last_finished)
+        if before is not None:
+            if view.last_finished != before.last_finished:
+                self._announcer.finish(*view.last_finished)
+            if self._announcer.is_behind and not _is_same(before, view):
+                self._merged += 1
         self._view = view
         self._published.set()
 
@@ -97,7 +100,7 @@ class Service:
         bus = self._bus
         return {
             "bus_outages": self._outages,
-            "bus_announcements_merged": self._announcer.merged,
+            "bus_announcements_merged": self._merged,
             "bus_signals_dropped": self._announcer.dropped,
             "bus_calls_refused": self._refused,
             "bus_messages_unreadable": self._unreadable + (bus.unreadable if bus is not None else 0),
@@ -132,7 +135,7 @@ class Service:
         view, shown = self._view, self._shown
         assert view is not None
         # Often only counters have moved, as they do with every heartbeat.
-        if shown is None or replace(shown, statistics=view.statistics) != view:
+        if shown is None or not _is_same(shown, view):
             self._shown = view
             self._tree.objects = objects(view, __version__)
             self._announcer.show(self._tree.objects)
@@ -232,6 +235,11 @@ class Service:
     def _group(self, path: str) -> GroupView:
         assert self._view is not None
         return next(group for group in self._view.groups if names.group_path(group.name) == path)
+
+
+def _is_same(before: ClusterView, after: ClusterView) -> bool:
+    """But for counters, which are no properties."""
+    return replace(before, statistics=after.statistics) == after
 
 
 async def _who_has_our_name(bus: Bus) -> str:
