@@ -34,7 +34,7 @@ def booted(image: Image) -> Iterator[Pair]:
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pair(booted: Pair) -> Pair:
     """Both machines on, all wires whole, hbd off."""
     restore(booted)

@@ -7,7 +7,7 @@ entry's is worked out from the guest's clock, which is compared with the host's 
 
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,10 +204,16 @@ class Machine:
         """Start a command and do not wait: for one that ends the machine."""
         self._agent.start(command)
 
-    def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Write a file, with its directories."""
-        script = 'mkdir -p "$(dirname "$1")" && cat >"$1" && chmod "$2" "$1"'
-        self.run(["/bin/sh", "-c", script, "sh", path, f"{mode:o}"], stdin=text)
+    def write(self, files: Mapping[str, str | None], then: str = "") -> None:
+        """Write files, with their directories, for root's eyes only, or remove those without a text; and run
+        a command afterwards. At one go, since each costs time here."""
+        script = [
+            f'mkdir -p "$(dirname {path})" && cat >{path} <<"END" || exit\n{text}END\nchmod 600 {path}\n'
+            if text is not None
+            else f"rm -f {path}\n"
+            for path, text in files.items()
+        ]
+        self.run(["/bin/sh", "-s"], stdin="".join(script) + then + "\n", timeout=120)
 
     def read(self, path: str) -> str:
         return self.run(["cat", path]).stdout

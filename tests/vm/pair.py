@@ -103,15 +103,16 @@ def run(pair: Pair, timings: Timings, *, watched: bool) -> None:
 def configure(machine: Machine, timings: Timings, *, watched: bool) -> None:
     """Write /etc/ha.d of a machine, which runs, and say whether systemd watches hbd."""
     lines = [*timings.lines(), *MEDIA, "auto_failback off", "watchdog /dev/watchdog", f"node {ONE} {TWO}"]
-    machine.write("/etc/ha.d/ha.cf", "".join(f"{line}\n" for line in lines))
-    machine.write("/etc/ha.d/haresources", HARESOURCES)
-    machine.write("/etc/ha.d/authkeys", "auth 1\n1 sha1 key-for-sha1-any-text-you-want\n", mode=0o600)
-    if watched:
-        machine.run(["rm", "-f", _UNWATCHED])
-    else:
-        machine.write(_UNWATCHED, "[Service]\nWatchdogSec=0\n")
-    # Its power may fail soon.
-    machine.run("systemctl daemon-reload && sync", timeout=120)
+    machine.write(
+        {
+            "/etc/ha.d/ha.cf": "".join(f"{line}\n" for line in lines),
+            "/etc/ha.d/haresources": HARESOURCES,
+            "/etc/ha.d/authkeys": "auth 1\n1 sha1 key-for-sha1-any-text-you-want\n",
+            _UNWATCHED: None if watched else "[Service]\nWatchdogSec=0\n",
+        },
+        # Its power may fail soon.
+        then="systemctl daemon-reload && sync",
+    )
 
 
 def restore(pair: Pair) -> None:
