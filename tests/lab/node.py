@@ -45,6 +45,8 @@ class Node:
         self._binds = binds
         self.devices: dict[str, str] = {}
         """Device nodes of the computer that the machine has from its next boot on, by their path inside."""
+        self.lacks: tuple[str, ...] = ()
+        """Capabilities that it is refused from its next boot on, e.g. CAP_SYS_NICE."""
         self._cgroup = Cgroup(f"hbd-lab.{lab}/{name}")
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._notices: socket.socket | None = None
@@ -283,6 +285,7 @@ class Node:
             f"--network-namespace-path={self._network.namespace_path(self.name)}",
             "--private-users=no",
             "--capability=CAP_NET_ADMIN,CAP_IPC_LOCK",
+            *(f"--drop-capability={capability}" for capability in self.lacks),
             "--console=passive",
             "--notify-ready=yes",
             "--resolv-conf=off",

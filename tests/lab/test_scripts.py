@@ -255,12 +255,18 @@ def test_a_start_that_fails_is_stopped_again_and_the_other_node_has_the_group(hb
         assert "no, thanks" in [each.message for each in written]
 
 
-def test_a_machine_that_is_shut_down_runs_the_stops_first(hbd_layer: Path) -> None:
+def test_a_machine_that_is_shut_down_runs_the_stops_first_and_waits_for_them(hbd_layer: Path) -> None:
     with running(hbd_layer) as lab:
         one = lab[ONE]
+        # Given a stop that takes longer than systemd would wait for hbd if nobody asked it to.
         one.run("touch '/root/slow mirror stop'")
+        one.write("/etc/systemd/system/hbd.service.d/short.conf", "[Service]\nTimeoutStopSec=2s\n")
+        one.run("systemctl daemon-reload")
+        assert shown(one, "hbd.service", "TimeoutStopUSec") == ("2s",)
+        began_us = now_us()
         one.poweroff()
         assert one.read("/root/calls").splitlines() == STARTS + STOPS
+        assert said(one, "Heartbeat shutdown complete", began_us)
         settle(lab, TWO, owned_by=TWO)
         assert calls(lab[TWO]) == STARTS
         assert not said(lab[TWO], "is dead")
