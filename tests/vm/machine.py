@@ -300,10 +300,11 @@ class Machine:
         )
         words = [
             f"-name=hbd-vm-{self.name}",
-            # Without hpet: reading it is slow. la57 would slow all of the emulation down.
+            # Without hpet: reading it is slow. la57 would slow all of the emulation down. With erms, memory is
+            # cleared and copied byte by byte, and a Python program starts in 12 s instead of 7.
             "-machine=pc,hpet=off",
             "-accel=tcg,thread=multi",
-            "-cpu=max,la57=off",
+            "-cpu=max,la57=off,erms=off,fsrm=off",
             f"-m={MEMORY_MIB}",
             "-nodefaults",
             "-no-user-config",
