@@ -300,8 +300,8 @@ class Machine:
         )
         words = [
             f"-name=hbd-vm-{self.name}",
-            # Without hpet: reading it is slow. la57 would slow all of the emulation down. With erms, memory is
-            # cleared and copied byte by byte, and a Python program starts in 12 s instead of 7.
+            # Without hpet: reading it is slow. la57 would slow all of the emulation down. With erms, memory
+            # is cleared and copied byte by byte, and a Python program starts in 12 s instead of 7.
             "-machine=pc,hpet=off",
             "-accel=tcg,thread=multi",
             "-cpu=max,la57=off,erms=off,fsrm=off",
