@@ -20,7 +20,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "core": ("hbd.core", "hbd.config.model", "hbd.config.digest", "hbd.config.compare", "hbd.errors"),
     "config": ("hbd.config", "hbd.errors"),
     "sim": ("hbd.sim", "hbd.core", "hbd.config", "hbd.errors"),
-    "ctl": ("hbd.ctl", "hbd.bus", "hbd.dbusio", "hbd.config", "hbd.sim", "hbd.core.views", "hbd.errors"),
+    "ctl": (
+        "hbd.ctl", "hbd.check", "hbd.bus", "hbd.dbusio", "hbd.config", "hbd.sim", "hbd.core.views",
+        "hbd.errors",
+    ),
+    "check": (
+        "hbd.check", "hbd.config", "hbd.agents.findif", "hbd.core.events", "hbd.ctl.client",
+        "hbd.ctl.snapshot", "hbd.media.ping", "hbd.units_boot", *SHARED, "hbd.errors",
+    ),
     "configuration": ("hbd.config", "hbd.errors"),
     "stale": (),
     "orphan": ("hbd.stale",),

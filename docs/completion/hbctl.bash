@@ -12,7 +12,7 @@ _shtab_hbctl_confirm_dead_option_strings=(-h --help)
 _shtab_hbctl_why_option_strings=(-h --help)
 _shtab_hbctl_events_option_strings=(-h --help)
 _shtab_hbctl_reload_option_strings=(-h --help)
-_shtab_hbctl_check_option_strings=(-h --help)
+_shtab_hbctl_check_option_strings=(-h --help --json)
 _shtab_hbctl_migrate_option_strings=(-h --help --check)
 _shtab_hbctl_option_strings=(-h --help --version)
 
@@ -49,6 +49,7 @@ _shtab_hbctl_reload__h_nargs=0
 _shtab_hbctl_reload___help_nargs=0
 _shtab_hbctl_check__h_nargs=0
 _shtab_hbctl_check___help_nargs=0
+_shtab_hbctl_check___json_nargs=0
 _shtab_hbctl_migrate__h_nargs=0
 _shtab_hbctl_migrate___help_nargs=0
 _shtab_hbctl_migrate___check_nargs=0

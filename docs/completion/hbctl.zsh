@@ -6,7 +6,7 @@
 
 _shtab_hbctl_commands() {
   local _commands=(
-    check:'Validates a configuration without using it, as hbd --check does, and then prints what happens, and when, if this node falls silent: keepalive, warntime, the limit of systemd'"'"'s watchdog, the timeout of the watchdog device if there is one, deadtime and takeover, in their order, in milliseconds. Warntime, deadtime and takeover count from the last heartbeat that the peer has heard, the watchdogs from the last food, which is at most one keepalive younger. The daemon need not run.'
+    check:'Reads a configuration without using it, looks round on the machine, and asks the daemon if it runs. Nothing is changed. First come findings, one a line, as path:line:column: severity: text; the severity is error (hbd would not start with this, or would not take it in) or warning. With an error, there is nothing else. Then come facts, marked with ! where a finding belongs to them, with ? where something could not be found out, and with - where it is only worth knowing:'
     confirm-dead:'You have seen that a node is off, and say so. hbd believes it at once and takes over what that node may have held: after a start it does not wait for initdead, and what the node held when it fell silent in a freeze is let go. If the node lives, its services run twice, and what both write to is destroyed.'
     events:'Prints a line for each change, until interrupted.'
     freeze:'For maintenance of the whole cluster: from now on neither node starts, stops or moves anything, whatever fails or dies. Heartbeats and status go on. What you stop by hand stays stopped, and what you start by hand runs. Both nodes know of it: either may be frozen, and either thawed.'
@@ -31,6 +31,7 @@ _shtab_hbctl_defaults_added=0
 
 _shtab_hbctl_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--json[the same for programs\: findings and facts]"
   ":where the files are\; \$HBD_CONFIG_DIR or \/etc\/ha.d if nothing is given:_files -/"
 )
 

@@ -39,7 +39,7 @@ def find(resource: AddressResource, tables: Tables) -> tuple[Address, Link]:
         link = next(link for link in tables.links if link.loopback)
         prefix = resource.prefix or (8 if "." in resource.ip else 128)
     else:
-        route = _best(resource, tables)
+        route = best_route(resource, tables)
         link = _indexed(route.index, resource, tables)
         prefix = resource.prefix or _prefix_of(route, resource)
     version = ip_address(resource.ip).version
@@ -87,8 +87,8 @@ def _indexed(index: int, resource: AddressResource, tables: Tables) -> Link:
     raise EdgeError(f"The interface of the route to {resource.ip} has just vanished; see `ip link`")
 
 
-def _best(resource: AddressResource, tables: Tables) -> Route:
-    """min() keeps the first of equals, which is the rule."""
+def best_route(resource: AddressResource, tables: Tables) -> Route:
+    """The route that decides. Raises EdgeError. (min() keeps the first of equals, which is the rule.)"""
     matching = [route for route in tables.routes if _contains(route.network, resource.ip)]
     if not matching:
         raise EdgeError(

@@ -9,7 +9,17 @@ from typing import Any
 
 from hbd.bus import names
 from hbd.ctl.snapshot import Snapshot, snapshot
-from hbd.dbusio import BROKER, CALL_TIMEOUT_S, DISCONNECTED, Bus, BusError, Message, NoAnswer, unwrap
+from hbd.dbusio import (
+    BROKER,
+    CALL_TIMEOUT_S,
+    DISCONNECTED,
+    SYSTEM_BUS,
+    Bus,
+    BusError,
+    Message,
+    NoAnswer,
+    unwrap,
+)
 from hbd.errors import HbdError
 
 NOBODY = frozenset({
@@ -35,10 +45,10 @@ class Daemon:
         self._bus = bus
 
     @classmethod
-    async def find(cls) -> Daemon:
-        """A connection to the system bus, whether hbd is on it or not."""
+    async def find(cls, address: str = SYSTEM_BUS) -> Daemon:
+        """A connection to the bus, whether hbd is on it or not."""
         try:
-            return cls(await Bus.connect())
+            return cls(await Bus.connect(address))
         except BusError as error:
             raise NotRunning(f"the system bus cannot be reached, so hbd cannot be asked ({error})") from error
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from hbd.ctl.parser import Section, Verb, argument, build
 
+USUAL = os.environ.get("HBD_CONFIG_DIR", "/etc/ha.d")
+"""Where the daemon's files are."""
+
 SCOPES = ("all", "local", "foreign", "failback")
 
 ABOUT = """\
@@ -20,8 +23,9 @@ Everyone may look; only root, or whom polkit allows, may change something.
 """
 
 EXITS = (
-    (0, "It is done; for `status`: the cluster is whole"),
-    (1, "It was refused, or it failed; for `status`: something is wrong, or nobody could take over"),
+    (0, "It is done; for `status`: the cluster is whole; for `check`: nothing was found"),
+    (1, "It was refused, or it failed; for `status`: something is wrong, or nobody could take over; for "
+        "`check`: there are warnings"),
     (2, "The command line is wrong, or there is no such group or node"),
     (3, "The daemon is not running, does not answer, or left the bus while it was waited for"),
     (78, "`check` or `migrate` found an error in the configuration"),
@@ -63,7 +67,7 @@ DIRECTORY = argument(
     nargs="?",
     type=Path,
     metavar="DIR",
-    default=os.environ.get("HBD_CONFIG_DIR", "/etc/ha.d"),
+    default=USUAL,
 )
 
 VERBS = (
@@ -204,17 +208,40 @@ VERBS = (
     ),
     Verb(
         "check",
-        "validate a configuration without using it",
+        "what is wrong with the configuration, and with this machine",
         """\
-        Validates a configuration without using it, as `hbd --check` does, and then prints what happens,
-        and when, if this node falls silent: keepalive, warntime, the limit of systemd's watchdog, the
-        timeout of the watchdog device if there is one, deadtime and takeover, in their order, in
-        milliseconds. Warntime, deadtime and takeover count from the last heartbeat that the peer has
-        heard, the watchdogs from the last food, which is at most one keepalive younger. The daemon need
-        not run.
+        Reads a configuration without using it, looks round on the machine, and asks the daemon if it runs.
+        Nothing is changed. First come findings, one a line, as *path*:*line*:*column*: *severity*: *text*;
+        the severity is `error` (hbd would not start with this, or would not take it in) or `warning`. With
+        an error, there is nothing else. Then come facts, marked with ! where a finding belongs to them,
+        with ? where something could not be found out, and with - where it is only worth knowing:
+
+        - Links: whether interfaces and serial devices are there and have a carrier; what names stand for.
+        - Addresses: the interface that each service address would get now, its netmask, and the route
+          that has decided. Where heartbeat's documents would let one expect the netmask of the address's
+          class, that is said, too.
+        - Units: as systemd has them. Missing, masked, or started at boot is a finding, and so are a unit
+          and an address that are active on a node that does not hold the group.
+        - Ping nodes: whether they answer, and whether one is a node of the cluster or a service address.
+        - Who else changes the network: interfaces with service addresses that systemd-networkd or
+          NetworkManager configures, if that may take the addresses off.
+        - The other node: whether its haresources means the same and its ping nodes are the same, by what
+          the two daemons tell each other, and whether the clocks agree. heartbeat 3.0.6 tells nothing of
+          its files.
+        - This daemon: what it misses, and files that were changed since it has read them.
+        - If this node falls silent: who acts when. Warntime, deadtime and takeover count from the last
+          heartbeat that the peer has heard, the watchdogs from the last food, which is at most one
+          keepalive younger.
+
+        What only the daemon knows is left out for another directory than its own. Run it as root, since
+        *authkeys* is for root only. The daemon itself looks at the files alone, as `hbd --check` does,
+        at its start and at each `reload`.
         """,
-        (DIRECTORY,),
-        ((0, "There is no error"), (78, "There are errors")),
+        (
+            argument("--json", text="the same for programs: `findings` and `facts`", action="store_true"),
+            DIRECTORY,
+        ),
+        ((0, "Nothing was found"), (1, "There are warnings, but no error"), (78, "There are errors")),
     ),
     Verb(
         "migrate",

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = commands.parser().parse_args(argv)
     try:
         if args.verb == "check":
-            return _check(args.directory)
+            return _check(args)
         if args.verb == "migrate":
             return _migrate(args.directory)
         return _over_the_bus(args)
@@ -40,23 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.DEGRADED
 
 
-def _check(directory: Path) -> int:
-    """As `hbd --check`, also in its exit status; and when who acts, if this node falls silent."""
-    # Here, and not on top: the parsers take time that `hbctl status` need not spend.
-    from hbd.config import load, timeline
-    from hbd.config.findings import ConfigError
+def _check(args: argparse.Namespace) -> int:
+    """What is wrong with the files and this machine; the exit status says how bad it is."""
+    # Here, and not on top: this takes time that `hbctl status` need not spend.
+    from hbd.check import run, show
 
-    try:
-        config, found = load.load(directory, load.local_node_name(directory))
-    except ConfigError as error:
-        for finding in error.findings:
-            print(finding)
-        return os.EX_CONFIG
-    for finding in found.sorted():
-        print(finding)
-    for mark in timeline.marks(config.timing, config.watchdog):
-        print(f"{mark.name:<16} {mark.ms:>7} ms  {mark.text}")
-    return 0
+    places = Path(os.environ.get("HBD_RUN_DIR", "/run/hbd"))
+    result = run.check(run.Where(Path(args.directory), Path(commands.USUAL), run=places))
+    print(show.as_json(result) if args.json else show.as_text(result))
+    print(show.summary(result), file=sys.stderr)
+    return result.status
 
 
 def _migrate(directory: Path) -> int:
