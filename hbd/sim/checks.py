@@ -94,8 +94,9 @@ def effects_are_in_order(machine: Machine, effects: list[Effect]) -> str | None:
 
 
 def a_goodbye_is_true(machine: Machine) -> str | None:
-    """Who has quit in order holds nothing and has no job in flight."""
-    if machine.quit and (machine.running or any(machine.in_flight.values())):
+    """Who has quit in order holds nothing and has no job in flight, unless it was frozen."""
+    frozen = machine.freeze_record.mark & 1 == 1
+    if machine.quit and not frozen and (machine.running or any(machine.in_flight.values())):
         return f"{machine.name} said goodbye and still runs {sorted(machine.running)}"
     return None
 
