@@ -23,7 +23,7 @@ import pytest
 
 from hbd.bus import contract, names
 from hbd.bus.service import Service
-from hbd.core.events import Command, Scope, Standby, Takeover
+from hbd.core.events import Command, ConfirmDead, Freeze, Scope, Standby, Takeover, Thaw
 from hbd.core.views import ClusterState, ClusterView, GroupState, NodeStatus
 from hbd.dbusio import Bus, Message, unwrap
 from hbd.errors import HbdError, Refused
@@ -341,6 +341,15 @@ def test_peer_is_answered_as_any_service_does(bus: PrivateBus) -> None:
 # ---------------------------------------------------------------- changing
 
 
+def test_root_freezes_thaws_and_swears_and_what_is_refused_comes_with_its_sentence(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        for call in (("Freeze",), ("ConfirmDead", "s", "linuxha2"), ("Thaw",)):
+            assert await cluster_call(bus, *call) == (0, "", "")
+        assert asker.commands == [Freeze(), ConfirmDead("linuxha2"), Thaw()]
+
+    on_the_bus(bus, body)
+
+
 def test_root_begins_a_standby_and_learns_its_transition(bus: PrivateBus) -> None:
     async def body(service: Service, asker: Asker) -> None:
         assert await cluster_call(bus, "Standby", "s", "all") == (0, "u 3\n", "")
@@ -350,7 +359,7 @@ def test_root_begins_a_standby_and_learns_its_transition(bus: PrivateBus) -> Non
     on_the_bus(bus, body)
 
 
-@pytest.mark.parametrize("call", [("Standby", "all"), ("Takeover", "all"), ("Reload",)])
+@pytest.mark.parametrize("call", [("Standby", "all"), ("Freeze",), ("ConfirmDead", "linuxha2"), ("Reload",)])
 def test_whoever_is_not_root_is_told_so_and_the_core_is_not_asked(
     bus: PrivateBus, call: tuple[str, ...]
 ) -> None:

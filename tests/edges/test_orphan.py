@@ -77,6 +77,16 @@ def test_a_restart_within_the_peers_patience_touches_nothing(node: Namespace, tm
     assert "192.0.2.3" in addresses(node)
 
 
+def test_in_an_agreed_freeze_no_silence_is_too_long(node: Namespace, tmp_path: Path) -> None:
+    directory = left_behind(tmp_path, silent_ms=10_000_000, patience_ms=300)
+    RunDir(tmp_path).store_frozen(True)
+    with node.inside():
+        assert release_if_overdue(["--run-dir", directory]) == []
+        assert "192.0.2.3" in addresses(node)
+        RunDir(tmp_path).store_frozen(False)
+        assert release_if_overdue(["--run-dir", directory]) == ["192.0.2.3", "2001:db8::3"]
+
+
 def test_beside_a_running_daemon_nothing_is_touched(node: Namespace, tmp_path: Path) -> None:
     directory = left_behind(tmp_path, silent_ms=900, patience_ms=300)
     with node.inside(), (tmp_path / "lock").open("w") as lock:
@@ -279,6 +289,26 @@ def test_a_watchdog_device_is_stopped_when_nothing_is_left_and_not_before(
     assert (status, os.read(reader, 10)) == (0, b"V")
     assert said[-1] == f"<6>watchdog device {device} is stopped"
     assert not (Path(directory) / "watchdog").exists()
+    os.close(reader)
+
+
+def test_in_an_agreed_freeze_everything_goes_on_and_the_watchdog_device_is_stopped(
+    node: Namespace, systemctl: Path
+) -> None:
+    device = systemctl / "fifo"
+    os.mkfifo(device)
+    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    directory = left_behind(systemctl / "run", silent_ms=0, patience_ms=0)
+    (Path(directory) / "watchdog").write_text(f"{device}\n")
+    RunDir(Path(directory)).store_frozen(True)
+    status, said = orphan(node, directory)
+    assert (status, os.read(reader, 10)) == (0, b"V")
+    assert said[0] == (
+        "<4>hbd is gone for good, and the cluster is frozen: what runs here goes on running"
+    )
+    assert RunDir(Path(directory)).held() == GROUPS
+    assert "192.0.2.3" in addresses(node)
+    assert not (systemctl / "asked").exists()
     os.close(reader)
 
 

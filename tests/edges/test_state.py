@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from hbd.config.model import AddressResource, ScriptResource, UnitResource
-from hbd.core.effects import Log, PeerRecord, StoreGeneration, StoreHeld, StorePeers
+from hbd.core.effects import (
+    FreezeRecord,
+    Kind,
+    Log,
+    PeerRecord,
+    StoreFreeze,
+    StoreGeneration,
+    StoreHeld,
+    StorePeers,
+)
 from hbd.core.events import Direction, HeldGroup
 from hbd.stale import held_addresses
 from hbd.state import RunDir, StateDir, Store, decode_held, encode_held
@@ -164,6 +173,41 @@ def test_held_is_in_place_at_once_and_the_disk_follows_in_order(home: Path, tmp_
     assert (home / "hostcache").read_text() == f"linuxha2\t{PEER.uuid.hex()}\t1700000000\n"
     assert said == []
     assert list(home.glob("*.new")) == []
+
+
+def test_a_freeze_outlives_a_reboot_and_what_was_agreed_on_does_not(home: Path, tmp_path: Path) -> None:
+    state, run = StateDir(home), RunDir(tmp_path / "run")
+    assert state.begin("alpha", "file", "file", WALL_S).freeze == FreezeRecord()
+    store = Store(state, run, lambda log: None)
+    store.store(StoreFreeze(FreezeRecord(7, True, ("beta",))))
+    assert run.is_frozen
+    run.stamp(5_000)
+    assert not RunDir(tmp_path / "run").is_overdue(5_000_000)
+    store.close()
+    assert (home / "freeze").read_text() == "7 beta\n"
+    assert state.begin("alpha", "file", "file", WALL_S).freeze == FreezeRecord(7, False, ("beta",))
+    assert not RunDir(tmp_path / "next boot").is_frozen
+
+
+def test_a_thaw_counts_for_the_next_daemon_before_the_disk_has_it(home: Path, tmp_path: Path) -> None:
+    state, run = StateDir(home), RunDir(tmp_path / "run")
+    state.begin("alpha", "file", "file", WALL_S)
+    store = Store(state, run, lambda log: None)
+    for record in (FreezeRecord(7, True), FreezeRecord(8)):
+        store.store(StoreFreeze(record))
+    assert not run.is_frozen
+    store.close()
+    assert (home / "freeze").read_text() == "8\n"
+
+
+def test_an_unreadable_record_of_a_freeze_is_none_and_is_said(home: Path) -> None:
+    home.mkdir(parents=True)
+    (home / "freeze").write_bytes(b"frozen\n")
+    begun = StateDir(home).begin("alpha", "file", "file", WALL_S)
+    assert begun.freeze == FreezeRecord()
+    assert [note.text for note in begun.notes if note.kind is Kind.FREEZE] == [
+        f"{home / 'freeze'} is unreadable: whether the cluster was frozen is not known"
+    ]
 
 
 def test_a_disk_that_refuses_is_said_and_does_not_end_the_service(home: Path, tmp_path: Path) -> None:

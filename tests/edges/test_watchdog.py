@@ -105,6 +105,30 @@ def test_release_is_the_magic_close_and_the_device_is_noted_no_more(
     assert recorded() == b""
 
 
+def test_a_device_is_disarmed_for_a_freeze_and_armed_again_by_the_next_food(
+    desk: Desk, recorded: Callable[[], bytes]
+) -> None:
+    dog = desk.watchdog()
+    dog.feed(Device.DISARMED)
+    assert (recorded(), desk.said) == (b"", [])
+    for meant in (Device.FED, Device.DISARMED, Device.DISARMED):
+        dog.feed(meant)
+    assert recorded() == FOOD * 2 + MAGIC_CLOSE
+    assert desk.texts[-1] == f"info: watchdog device {desk.fifo} is stopped"
+    dog.feed(Device.FED)
+    assert recorded() == FOOD
+    assert desk.armed == [7, None, 7]
+
+
+def test_a_device_that_an_earlier_hbd_left_running_is_disarmed_for_a_freeze_too(
+    desk: Desk, recorded: Callable[[], bytes]
+) -> None:
+    desk.note.write_text(f"{desk.fifo}\n")
+    desk.watchdog().feed(Device.DISARMED)
+    assert recorded() == FOOD + MAGIC_CLOSE
+    assert not desk.note.exists()
+
+
 def test_what_was_never_opened_is_not_closed_either(desk: Desk, recorded: Callable[[], bytes]) -> None:
     dog = desk.watchdog()
     dog.feed(Device.SPARED)

@@ -56,7 +56,12 @@ class FrozenWorld(World):
 
     def _heal(self) -> None:
         super()._heal()
-        self.at(self.draw(0, 2000), partial(self._say, Thaw(), self._rng.choice(self.machines)))
+        self.at(self.draw(0, 2000), self._thaw)
+
+    def _thaw(self) -> None:
+        """At one node, or at the other if hbd is just being stopped there."""
+        for machine in self._rng.sample(self.machines, 2):
+            self._say(Thaw(), machine)
 
     def _is_excused(self) -> bool:
         """What was on both nodes when they agreed on a freeze stays until the thaw, and is settled then."""
