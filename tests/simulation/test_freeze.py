@@ -94,7 +94,7 @@ def _breaks_the_freeze(machine: Machine, jobs: list[Any]) -> str | None:
         match job:
             case StartResource(resource) if resource.identity in restoring:
                 pass
-            case DropAddresses() if not core._freeze.agreed or core._custody.muted:
+            case DropAddresses() if not core._freeze.agreed or any(group.muted for group in groups):
                 pass
             case StartResource() | StopResource() | DropAddresses():
                 return f"{machine.name} is frozen and begins {job}"
