@@ -113,9 +113,12 @@ class Asker:
         self.reload_error: HbdError | None = None
         self.reloads = 0
         self.then: Callable[[], None] | None = None
+        self.hold: asyncio.Event | None = None
 
     async def ask(self, command: Command) -> int:
         self.commands.append(command)
+        if self.hold is not None:
+            await self.hold.wait()
         if self.refusal is not None:
             raise Refused(self.refusal)
         if self.then is not None:

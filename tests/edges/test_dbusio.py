@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hbd import dbusio
+from hbd import dbusio, reconnecting
 from hbd.dbusio import Bus, BusError, Message, NoAnswer, Variant
 from hbd.reconnecting import Reconnecting
 
@@ -353,6 +353,43 @@ def test_no_bus_is_told_once_and_tried_again(tmp_path: Path) -> None:
         await asyncio.wait([task])
         assert len(reasons) == 1
         assert "No such file" in reasons[0]
+
+    run(test())
+
+
+def test_the_second_best_bus_is_left_as_soon_as_the_best_answers_again(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnecting, "LOOK_FOR_BETTER_S", 0.05)
+    folder = tmp_path / "best"
+    folder.mkdir()
+
+    async def test() -> None:
+        story: list[str] = []
+
+        async def up(bus: Bus) -> None:
+            story.append("up")
+
+        best = Broker(folder)
+        best.stop()
+        link = Reconnecting(
+            best.address, otherwise=broker.address, on_up=up, on_down=story.append, shortest_pause_s=0.02
+        )
+        task = asyncio.create_task(link.run())
+        await until(lambda: link.bus is not None)
+        second = link.bus
+        await asyncio.sleep(0.2)
+        assert link.bus is second
+        best.start()
+        await until(lambda: link.bus is not None and link.bus is not second)
+        broker.stop()
+        await asyncio.sleep(0.2)
+        assert link.bus is not None
+        assert story[1:] == ["up", "up"]
+        task.cancel()
+        await asyncio.wait([task])
+        best.stop()
+        broker.start()
 
     run(test())
 
