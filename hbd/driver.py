@@ -34,6 +34,7 @@ from hbd.core.effects import (
     KeepLease,
     LeaseEffect,
     Log,
+    Note,
     OpenLink,
     Permit,
     Quit,
@@ -62,6 +63,7 @@ from hbd.core.events import (
     RequestId,
     Tick,
 )
+from hbd.core.records import Record
 from hbd.core.views import ClusterView
 from hbd.errors import Refused
 
@@ -172,6 +174,7 @@ class Edges:
     paths: Paths
     store: Callable[[StoreHeld | StoreGeneration | StorePeers | StoreStall | StoreFreeze], None]
     log: Callable[[Log], None]
+    note: Callable[[Record], None]
     feed: Callable[[int, Device], None]
     """We were healthy at this time (ms)."""
 
@@ -263,6 +266,8 @@ class Driver:
                             self._media[spec].send(message)
                 case Log():
                     self._edges.log(effect)
+                case Note(record):
+                    self._edges.note(record)
                 case FeedWatchdog():
                     pulse = effect
                 case StartJob():

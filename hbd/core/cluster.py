@@ -18,6 +18,7 @@ from hbd.config.model import Config, Ping
 from hbd.core import figures, picture, protocol
 from hbd.core import report as reports
 from hbd.core.absence import Absence
+from hbd.core.chronicle import Chronicle
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.clients import Clients
 from hbd.core.connectivity import Connectivity
@@ -109,6 +110,9 @@ class Cluster:
         """hbd is being stopped while frozen: what runs goes on running."""
         self._connectivity = Connectivity(config, self._desk, self._membership.say)
         self._absence = Absence(config, self._desk, self._membership, self._patience, self._health)
+        self._chronicle = Chronicle(
+            self._desk, self._membership, self._custody, config.timing.keepalive_ms
+        )
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: Report | None = None
@@ -146,9 +150,11 @@ class Cluster:
             self._lease.follow(self._custody.may_answer)
             if self._is_news(event):
                 self._note_progress()
+                self._chronicle.follow(leaving=self._leaving)
                 self._speak()
                 self._store()
             self._end()
+            self._chronicle.tell()
             if isinstance(event, Tick):
                 self._pulse(on_time)
             if isinstance(event, Tick) or self._desk.has_jobs:
@@ -243,17 +249,19 @@ class Cluster:
         )
         if peer is not None:
             self._membership.wait_for(peer)
-            self._mute(peer)
+            self._mute(peer, f"this node did not run for {gap_ms} ms, and {peer.name} may have taken over")
         return False
 
     def _notice_deaf_peer(self) -> None:
         peer = self._absence.deaf_peer() if self._custody.serving and not self._freeze.agreed else None
         if peer is not None:
-            self._mute(peer)
+            silent_ms = self._desk.now.ms - self._membership.unechoed_since_ms()
+            self._mute(peer, f"{peer.name} is heard, but has not heard this node for {silent_ms} ms")
 
-    def _mute(self, peer: Peer) -> None:
+    def _mute(self, peer: Peer, cause: str) -> None:
         """Addresses off, and nothing announced, before the peer has answered."""
         self._lease.end()
+        self._chronicle.muted(peer, cause)
         self._custody.mute()
         self._desk.emit(Permit(0))
         if peer.speaks_classic:
@@ -300,6 +308,7 @@ class Cluster:
             case LinkFailed(medium, reason):
                 self._links.failed(medium, reason)
             case JobDone(job, outcome):
+                self._chronicle.job_done(job, outcome)
                 self._custody.job_done(job, outcome)
             case ResourceSeen():
                 self._custody.resource_seen(event)
@@ -312,7 +321,7 @@ class Cluster:
             case ClientEnded():
                 if self._clients.ended(event, frozen=self._is_still):
                     self._vital.lost = True
-                    self._leave()
+                    self._leave(f"{event.client.program} is failfast, and has failed")
             case ClientGone():
                 self._clients.gone(event)
             case LeaseArmed() | LeaseRefused():
@@ -326,6 +335,7 @@ class Cluster:
         self._links.begin()
         self._connectivity.begin()
         self._stored = held
+        self._chronicle.started(bool(held))
         self._custody.probe(held, late)
         self._lease.rest(self._freeze.agreed)
         self._lease.begin()
@@ -352,6 +362,7 @@ class Cluster:
                 self._compare_digests(peer)
                 self._note_settled(peer)
             case Died(peer):
+                self._chronicle.died(peer, self._membership.patience_with(peer.name))
                 self._mourn(peer)
             case Said(peer, protocol.SHUTDONE, _):
                 text = f"Received shutdown notice from '{peer.name}'."
@@ -423,6 +434,7 @@ class Cluster:
         try:
             self._desk.emit(Answer(request, self._obey(command)))
         except Refused as refused:
+            self._chronicle.refused(type(command).__name__.lower(), str(refused))
             self._desk.emit(Answer(request, refused=str(refused)))
 
     def _obey(self, command: Command) -> int:
@@ -441,7 +453,7 @@ class Cluster:
             case Reload(config):
                 self._reload(config)
             case Stop():
-                self._leave()
+                self._leave("an operator, or systemd, stops hbd")
             case FreezeIt():
                 self._freeze.freeze(self._membership.peers.values())
             case Thaw():
@@ -460,10 +472,11 @@ class Cluster:
         if was_frozen and peer is not None and peer.dead and not peer.gone:
             self._mourn(peer)
 
-    def _leave(self) -> None:
+    def _leave(self, cause: str) -> None:
         """Begin to stop, for an operator or for a client without which this node must not serve."""
         if not self._leaving:
             self._leaving = True
+            self._chronicle.leaving(cause)
             self._talk.leave()
             self._desk.info(Kind.SHUTDOWN, "Heartbeat shutdown in progress.")
             self._keeps = self._freeze.frozen
@@ -501,6 +514,7 @@ class Cluster:
         self._custody.reconfigure(config, resource_digest(config.groups))
         self._clients.reconfigure(config.clients)
         self._patience.reconfigure(config.timing, self._desk.now.ms)
+        self._chronicle.keepalive_ms = config.timing.keepalive_ms
         self._lease.reconfigure(config)
         self._connectivity.reconfigure(config)
         self._desk.info(Kind.RELOAD, "the new configuration is in effect")
@@ -550,6 +564,7 @@ class Cluster:
             self._done = True
             self._desk.info(Kind.SHUTDOWN, f"{self._identity.name} Heartbeat shutdown complete.")
             self._lease.disarm()
+            self._chronicle.left()
             self._desk.emit_job(Quit(reboot=self._vital.reboot))
             return
         # A device had its time when the peer has taken over: then it is not there, or does not bite.
@@ -557,6 +572,7 @@ class Cluster:
         if self._vital.must_reboot_now(self._custody.groups.values(), bite_ms):
             self._done = True
             self._vital.give_up()
+            self._chronicle.left()
             self._desk.emit_job(Quit(reboot=Reboot.AT_ONCE))
 
     def _activate(self) -> None:

@@ -103,6 +103,11 @@ class Custody:
         return self.serving or not muted
 
     @property
+    def contested(self) -> set[str]:
+        """Groups that the other node has too."""
+        return self._contested
+
+    @property
     def claims_anything(self) -> bool:
         return any(group.claims for group in self.groups.values())
 

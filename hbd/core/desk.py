@@ -33,6 +33,11 @@ class Desk:
         return bool(self._jobs)
 
     @property
+    def jobs(self) -> list[Effect]:
+        """What is begun in this step."""
+        return self._jobs
+
+    @property
     def has_effects(self) -> bool:
         """Anything at all is to be done after this step."""
         return bool(self._effects or self._jobs)

@@ -7,6 +7,7 @@ from enum import Enum
 
 from hbd.config.model import AddressResource, Client, MediumSpec, Ping, ResourceSpec
 from hbd.core.events import HeldGroup, JobId, RequestId, Stall
+from hbd.core.records import Record
 
 # ---------------------------------------------------------------- actions of jobs
 
@@ -284,6 +285,13 @@ class StoreFreeze:
     record: FreezeRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A decision was taken, or has its result: keep the record, in place of an earlier one of its name."""
+
+    record: Record
+
+
 class Level(Enum):
     """3.0.6's level words, as its users know them."""
 
@@ -379,5 +387,5 @@ class Quit:
 Effect = (
     OpenLink | CloseLink | Transmit | Forward | AskPing | WatchPaths | StartJob | AbandonJob | Watch | Unwatch
     | Permit | Answer | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StoreStall | StoreFreeze
-    | StartClient | StopClient | Log | Quit | ArmLease | DisarmLease | KeepLease | EndLease
+    | StartClient | StopClient | Log | Note | Quit | ArmLease | DisarmLease | KeepLease | EndLease
 )

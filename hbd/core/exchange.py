@@ -72,6 +72,8 @@ class Transition:
     """Towards us."""
     groups: tuple[str, ...]
     opened_ms: int
+    commanded: bool = True
+    """An operator's wish."""
     results: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -186,6 +186,11 @@ class Group:
         return self.phase not in (Phase.IDLE, Phase.CLAIMED)
 
     @property
+    def job(self) -> JobId | None:
+        """What is at work on one of its members."""
+        return self._job
+
+    @property
     def runs(self) -> bool:
         return self.phase is Phase.STARTED and not self.muted and self.is_whole
 

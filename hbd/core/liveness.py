@@ -187,8 +187,16 @@ class Liveness:
     def ever_heard(self, node: str) -> bool:
         return self._nodes[node].ever_heard
 
+    def limit_ms(self, node: str) -> int:
+        """How long its silence may last now."""
+        return self._limit_ms(self._nodes[node])
+
     def heard_ms(self, node: str) -> int:
         return self._nodes[node].heard_ms
+
+    def links_heard(self, node: str) -> list[tuple[str, tuple[int, bool]]]:
+        """Each link of this node: when it was last heard, and whether it is up."""
+        return [(link, (line.heard_ms, line.up)) for (of, link), line in self._links.items() if of == node]
 
     def links(self) -> dict[tuple[str, str], bool]:
         """(node, link) -> up, for all that were ever heard."""

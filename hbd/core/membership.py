@@ -138,6 +138,16 @@ class Membership:
     # ------------------------------------------------------------ for others
 
     @property
+    def name(self) -> str:
+        """Ours."""
+        return self._identity.name
+
+    @property
+    def life(self) -> int:
+        """Ours: no other has this number."""
+        return self._identity.incarnation
+
+    @property
     def live(self) -> list[Peer]:
         return [peer for peer in self.peers.values() if peer.alive]
 
@@ -152,6 +162,18 @@ class Membership:
 
     def heard_ms(self, node: str) -> int:
         return self._liveness.heard_ms(node)
+
+    def last_heartbeat_ms(self, node: str) -> int | None:
+        """When its last heartbeat came; None if there was none in our life."""
+        return self._liveness.heard_ms(node) if self._liveness.ever_heard(node) else None
+
+    def patience_with(self, node: str) -> int:
+        """How long this node may be silent."""
+        return self._liveness.limit_ms(node)
+
+    def links_heard(self, node: str) -> list[tuple[str, tuple[int, bool]]]:
+        """Each of its links: when it was last heard, and whether it is up."""
+        return self._liveness.links_heard(node)
 
     def begin(self) -> None:
         """Time starts to count."""

@@ -122,7 +122,7 @@ class Transitions:
         if peer is not None and peer.speaks_classic:
             word = Scope.FOREIGN if scope is Scope.FAILBACK else scope
             self._talk.standby(word.value, not settled)
-            return self._begin(Cause.STANDBY, scope.value, chosen, inbound=False)
+            return self._begin(Cause.STANDBY, scope.value, chosen, inbound=False, commanded=pinned)
         if peer is None and not self._groups:
             return 0  # Membership only.
         peer = self._willing(peer, settled)
@@ -179,14 +179,18 @@ class Transitions:
     def _open(self, cause: Cause, scope: str, groups: list[Group], peer: Peer, pinned: bool) -> int:
         for group in groups:
             self.exchanges[group.key].offer(self._desk.now.ms, pinned)
-        number = self._begin(cause, scope, groups, inbound=False)
+        number = self._begin(cause, scope, groups, inbound=False, commanded=pinned)
         self._desk.info(Kind.STANDBY, f"{self._me} wants to go standby [{scope}]", transition=number)
         return number
 
-    def _begin(self, cause: Cause, scope: str, groups: list[Group], inbound: bool) -> int:
+    def _begin(
+        self, cause: Cause, scope: str, groups: list[Group], inbound: bool, commanded: bool = True
+    ) -> int:
         self._count += 1
         keys = tuple(group.key for group in groups)
-        self.current = Transition(self._count, cause, scope, inbound, keys, self._desk.now.ms)
+        self.current = Transition(
+            self._count, cause, scope, inbound, keys, self._desk.now.ms, commanded=commanded
+        )
         return self._count
 
     def follow(self, peer: Peer | None) -> None:

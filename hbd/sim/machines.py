@@ -30,6 +30,7 @@ from hbd.core.effects import (
     FreezeRecord,
     KeepLease,
     Log,
+    Note,
     OpenLink,
     PeerRecord,
     Permit,
@@ -286,7 +287,7 @@ class Machine:
         match effect:
             case Transmit(payload):
                 self.world.transmit(self, payload)
-            case Log() | Permit() | CloseLink() | Forward():
+            case Log() | Note() | Permit() | CloseLink() | Forward():
                 pass
             case StartJob(job, action, limit_ms):
                 ticket = (self._life, job)

@@ -1,0 +1,377 @@
+"""Keeps the records of one node's decisions: opens them, collects what is done under them, closes them.
+
+It looks at the groups after each step that may have moved one, so that no way of moving a group can forget
+to leave a record. What no group shows (a death, a refusal, an absence) it is told. Nothing in the core goes
+by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+from hbd.core import evidence
+from hbd.core.claims import Peer
+from hbd.core.custody import Custody
+from hbd.core.desk import Desk
+from hbd.core.effects import DropAddresses, Effect, Note, StartJob, StartResource, StopResource
+from hbd.core.events import JobId, Outcome, Result
+from hbd.core.exchange import Cause, Transition
+from hbd.core.groups import Group, Phase
+from hbd.core.membership import Membership
+from hbd.core.records import HEADS, MOST_STEPS, Decision, Evidence, Record, Step
+
+_MOVE = {
+    Cause.STANDBY: Decision.STANDBY, Cause.TAKEOVER: Decision.TAKEOVER, Cause.FAILBACK: Decision.FAILBACK,
+}  # fmt: skip
+_Seen = tuple[Phase, bool, bool]
+_NEW: _Seen = (Phase.IDLE, False, False)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A record that is still open."""
+
+    record: Record
+    steps: list[Step]
+    more: int = 0
+    ended: bool = False
+
+    def step(self, now_ms: int, text: str) -> None:
+        if len(self.steps) < MOST_STEPS:
+            self.steps.append(Step(now_ms - self.record.at_ms, text))
+        else:
+            self.more += 1
+
+    @property
+    def so_far(self) -> Record:
+        return replace(self.record, steps=tuple(self.steps))
+
+
+class Chronicle:
+    """The records of one life of hbd."""
+
+    def __init__(self, desk: Desk, membership: Membership, custody: Custody, keepalive_ms: int) -> None:
+        self._desk, self._membership, self._custody = desk, membership, custody
+        self.keepalive_ms = keepalive_ms
+        self._count = 0
+        self._open: dict[int, _Draft] = {}
+        self._of_group: dict[str, _Draft] = {}
+        """The open record of each group that is between two states."""
+        self._insisting: dict[str, _Draft] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._jobs: dict[JobId, tuple[_Draft, str]] = {}
+        self._transition: Transition | None = None
+        self._gone = False
+        self._starting = False
+        self._fresh: list[_Draft] = []
+        """Opened in this step."""
+        self.latest: dict[str, Record] = {}
+        """By group: the last decision about it, with its result if it has one."""
+
+    # ------------------------------------------------------------ told
+
+    def started(self, found: bool) -> None:
+        """The first event."""
+        self._starting = True
+        cause = "hbd was started" + (" and finds what an earlier life of it held" if found else "")
+        self._begin(Decision.START, cause, "finds out who serves what")
+
+    def died(self, peer: Peer, deadtime_ms: int) -> None:
+        """A peer was declared dead by silence. One that has said goodbye has a record of that."""
+        if peer.gone:
+            return
+        silent_ms = self._desk.now.ms - self._membership.heard_ms(peer.name)
+        known = self._membership.last_heartbeat_ms(peer.name) is not None
+        cause = f"no heartbeat of {peer.name} for {silent_ms} ms"
+        cause += f"; its deadtime is {deadtime_ms} ms" if known else ", which is initdead"
+        self._begin(Decision.DEAD, cause, f"takes over what {peer.name} had", peer=peer.name)
+
+    def muted(self, peer: Peer, cause: str) -> None:
+        """The addresses go off until the peer was asked."""
+        if self._find(Decision.MUTE) is None and self._custody.may_run_anything:
+            self._begin(Decision.MUTE, cause, f"takes its addresses off and asks {peer.name}", peer=peer.name)
+
+    def refused(self, what: str, reason: str) -> None:
+        """An operator does not get what was asked for."""
+        draft = self._begin(Decision.REFUSE, f"{what} was asked for", "does nothing")
+        self._end(draft, f"refused: {reason}")
+
+    def leaving(self, cause: str) -> None:
+        """hbd is being stopped."""
+        self._begin(Decision.SHUTDOWN, cause, "releases everything and says goodbye")
+
+    def left(self) -> None:
+        """This life is over."""
+        self.follow(leaving=True)
+        draft = self._find(Decision.SHUTDOWN)
+        if draft is not None:
+            stuck = self._custody.claims_anything
+            self._end(draft, "something does not stop" if stuck else "released, and said goodbye")
+
+    def job_done(self, job: JobId, outcome: Outcome) -> None:
+        """What came of a step."""
+        draft, what = self._jobs.pop(job, (None, ""))
+        if draft is not None:
+            ended = "done" if outcome.result is Result.OK else f"{outcome.result.value}: {outcome.reason}"
+            draft.step(self._desk.now.ms, f"{what}: {ended}")
+
+    # ------------------------------------------------------------ after a step
+
+    def follow(self, *, leaving: bool) -> None:
+        """See which groups moved, and what that ends."""
+        custody, seen, peer = self._custody, self._seen, self._membership.peer
+        moved = False
+        for key, group in custody.groups.items():
+            now = (group.phase, group.muted, group.provisional)
+            before = seen.get(key, _NEW)
+            if now != before:
+                seen[key], moved = now, True
+                self._moved(group, before, leaving)
+        if moved or len(seen) > len(custody.groups):
+            self._forget_groups()
+        if self._transition is not custody.transitions.current:
+            self._follow_transition()
+        if self._insisting or custody.contested:
+            self._follow_conflicts()
+        if peer is not None and peer.gone is not self._gone:
+            self._gone = peer.gone
+            if peer.gone:
+                self._begin(
+                    Decision.LEFT, f"{peer.name} has said goodbye", f"takes over what {peer.name} had",
+                    peer=peer.name,
+                )  # fmt: skip
+        if self._desk.has_jobs:
+            self._note_jobs(self._desk.jobs)
+        if moved or self._fresh or (self._starting and custody.placed):
+            self._close_heads()
+
+    def _forget_groups(self) -> None:
+        """What a reload took out of the configuration."""
+        for key in [key for key in self._seen if key not in self._custody.groups]:
+            del self._seen[key]
+            draft = self._of_group.pop(key, None)
+            if draft is not None:
+                self.latest[key] = self._end(draft, "released: no longer configured")
+
+    def _moved(self, group: Group, before: _Seen, leaving: bool) -> None:
+        """From one phase to another; phases that were passed within the step are not seen."""
+        (old, was_muted, _), new = before, group.phase
+        draft = self._of_group.get(group.key)
+        match new:
+            case Phase.IDLE if old is Phase.CLAIMED:
+                self._close_group(group, f"not started: {group.reason}")
+            case Phase.IDLE:
+                if old in (Phase.STARTING, Phase.STARTED):  # Nothing of it was running any more.
+                    self._break_off(group, old, leaving)
+                self._close_group(group, "released")
+            case Phase.CLAIMED | Phase.STARTING if old is Phase.IDLE:
+                if group.provisional:
+                    self._about(group, Decision.ADOPT, group.reason, "leaves it as it is, and asks")
+                else:
+                    self._about(group, Decision.TAKE, group.reason, "claims it and starts it")
+            case Phase.STARTING if old in (Phase.STARTED, Phase.BLOCKED):
+                self._close_group(group, "seen stopped")
+                if not group.muted and not group.provisional:
+                    cause = "its addresses may come back" if was_muted else "something of it is missing here"
+                    self._about(group, Decision.RESTORE, cause, "starts what is missing")
+            case Phase.STARTED if old is Phase.IDLE and group.provisional:
+                self._about(group, Decision.ADOPT, group.reason, "leaves it as it is, and asks")
+            case Phase.STARTED if draft is not None and not group.provisional:
+                self._close_group(group, "kept" if draft.record.decision is Decision.ADOPT else "started")
+            case Phase.STOPPING if old is Phase.IDLE:
+                self._about(group, Decision.RELEASE, group.reason, "stops it, or goes on stopping it")
+            case Phase.STOPPING if old is Phase.BLOCKED:
+                self._close_group(group, "seen stopped")
+                self._about(group, Decision.RELEASE, group.reason, "stops the rest of it")
+            case Phase.STOPPING if old is not Phase.STOPPING:
+                self._break_off(group, old, leaving)
+            case Phase.BLOCKED:
+                self._close_group(group, f"failed: {group.reason}")
+                action = "keeps its claim, and looks again every 5 s"
+                self._about(group, Decision.BLOCKED, group.reason, action)
+            case _:
+                pass
+
+    def _break_off(self, group: Group, old: Phase, leaving: bool) -> None:
+        """What ran, or was on its way to, is stopped."""
+        failed = group.unable and old is Phase.STARTING
+        self._close_group(group, f"{'failed' if failed else 'broken off'}: {group.reason}")
+        decision, action = Decision.RELEASE, "stops it"
+        if not leaving and not group.changing:
+            if failed:
+                decision, action = Decision.GIVE_UP, "stops what was started of it"
+            elif group.muted:
+                decision, action = Decision.GIVE_WAY, "takes its addresses off and stops it"
+        self._about(group, decision, group.reason, action)
+
+    def _follow_transition(self) -> None:
+        """A handover was opened, or has ended."""
+        before, self._transition = self._transition, self._custody.transitions.current
+        now = self._transition
+        for draft in list(self._open.values()):
+            if before is not None and draft.record.transition == before.number and not draft.record.group:
+                self._end(draft, before.result)
+        if now is None:
+            return
+        peer = self._membership.peer
+        name = "" if peer is None else peer.name
+        decision = _MOVE[now.cause]
+        cause = f"an operator asked for {now.cause.value} of [{now.scope}]"
+        if now.cause is Cause.FAILBACK:
+            cause = f"{name} is back, and auto_failback is on"
+        elif not now.commanded:
+            decision, cause = Decision.IPFAIL, f"{name} reaches more than this node"
+        elif now.scope == "asked":
+            cause = f"an operator on {name} asked for a takeover"
+        names = [self._custody.groups[key].name for key in now.groups if key in self._custody.groups]
+        where = "here" if now.inbound else f"to {name}"
+        action = f"hands {', '.join(names)} over {where}" if names else f"hands over {where} what is meant"
+        self._begin(decision, cause, action, peer=name, transition=now.number)
+
+    def _follow_conflicts(self) -> None:
+        """Both nodes have a group, and this one keeps it."""
+        groups, contested = self._custody.groups, self._custody.contested
+        peer = self._membership.peer
+        for key in sorted(contested - self._insisting.keys()):
+            group = groups.get(key)
+            if group is not None and group.phase is Phase.STARTED and peer is not None:
+                self._insisting[key] = self._begin(
+                    Decision.INSIST, f"{peer.name} has {group.name} too, and gives way by the rule",
+                    "keeps it", group=group.name, peer=peer.name,
+                    evidence=evidence.of_group(peer, group),
+                )  # fmt: skip
+        for key in [key for key in self._insisting if key not in contested]:
+            self._end(self._insisting.pop(key), "the other node let go of it")
+
+    def _note_jobs(self, jobs: Collection[Effect]) -> None:
+        for effect in jobs:
+            if not isinstance(effect, StartJob):
+                continue
+            match effect.action:
+                case StartResource(resource):
+                    what = f"{resource.name} start"
+                case StopResource(resource):
+                    what = f"{resource.name} stop"
+                case DropAddresses(addresses):
+                    what = f"{', '.join(address.ip for address in addresses)} off at once"
+                case _:
+                    continue
+            draft = self._doing(effect.job)
+            if draft is not None:
+                self._jobs[effect.job] = (draft, what)
+                draft.step(self._desk.now.ms, what)
+
+    def _doing(self, job: JobId) -> _Draft | None:
+        """Under which decision this is done."""
+        for key, group in self._custody.groups.items():
+            if job in (group.job, group.dropping):
+                return self._of_group.get(key) or self._find(Decision.MUTE)
+        return None
+
+    # ------------------------------------------------------------ heads
+
+    def _close_heads(self) -> None:
+        for draft in list(self._open.values()):
+            number, decision = draft.record.number, draft.record.decision
+            if decision not in HEADS or any(d.record.under == number for d in self._of_group.values()):
+                continue
+            match decision:
+                case Decision.DEAD | Decision.LEFT:
+                    self._end(draft, self._gain(number))
+                case Decision.START if self._custody.placed:
+                    self._starting = False
+                    self._end(draft, f"holds {self._custody.holding.value}")
+                case Decision.MUTE if not self._custody.muted:
+                    serves = self._custody.serving
+                    self._end(draft, "addresses are back" if serves else "released to the other node")
+                case _:
+                    pass
+
+    def _gain(self, head: int) -> str:
+        ours = [r for r in self.latest.values() if r.under == head and r.decision is Decision.TAKE]
+        started = [record.group for record in ours if record.result == "started"]
+        return f"took {', '.join(started)}" if started else "took nothing over"
+
+    def _head_of(self, group: Group, decision: Decision) -> int:
+        transition = self._custody.transitions.current
+        for draft in reversed(self._open.values()):
+            head = draft.record
+            match head.decision:
+                case Decision.SHUTDOWN if decision is Decision.RELEASE:
+                    return head.number
+                case Decision.DEAD | Decision.LEFT if decision is Decision.TAKE:
+                    return head.number
+                case Decision.STANDBY | Decision.TAKEOVER | Decision.FAILBACK | Decision.IPFAIL:
+                    if transition is not None and group.key in transition.groups:
+                        return head.number
+                case Decision.MUTE if decision in (Decision.RESTORE, Decision.GIVE_WAY):
+                    return head.number
+                case Decision.START if decision in (Decision.TAKE, Decision.ADOPT):
+                    return head.number
+                case _:
+                    pass
+        return 0
+
+    def _find(self, decision: Decision) -> _Draft | None:
+        return next((d for d in self._open.values() if d.record.decision is decision), None)
+
+    # ------------------------------------------------------------ records
+
+    def _about(self, group: Group, decision: Decision, cause: str, action: str) -> None:
+        peer = self._membership.peer
+        transition = self._custody.transitions.current
+        number = transition.number if transition is not None and group.key in transition.groups else 0
+        self._of_group[group.key] = self._begin(
+            decision, cause, action, group=group.name, peer="" if peer is None else peer.name,
+            under=self._head_of(group, decision), transition=number,
+            evidence=evidence.of_group(peer, group),
+        )  # fmt: skip
+
+    def _close_group(self, group: Group, result: str) -> None:
+        draft = self._of_group.pop(group.key, None)
+        if draft is not None:
+            self.latest[group.key] = self._end(draft, result)
+
+    def _begin(
+        self, decision: Decision, cause: str, action: str, *, under: int = 0, group: str = "",
+        peer: str = "", transition: int = 0, evidence: tuple[Evidence, ...] = (),
+    ) -> _Draft:  # fmt: skip
+        now, channel, other = self._desk.now, self._membership.channel, self._membership.peer
+        self._count += 1
+        record = Record(
+            node=self._membership.name, life=self._membership.life, number=self._count,
+            generation=channel.generation, seq=channel.seq, at_ms=now.ms, wall_s=now.wall_s,
+            heard=(0, 0) if other is None else other.report_at, decision=decision, cause=cause,
+            action=action, under=under, group=group, peer=peer, transition=transition,
+            evidence=evidence + self._heard(peer),
+        )  # fmt: skip
+        draft = self._open[self._count] = _Draft(record, [])
+        self._fresh.append(draft)
+        return draft
+
+    def _heard(self, peer: str) -> tuple[Evidence, ...]:
+        if not peer:
+            return ()
+        return evidence.heard(self._membership, peer, self._desk.now.ms, self.keepalive_ms)
+
+    def _end(self, draft: _Draft, result: str) -> Record:
+        more = f" ({draft.more} more steps)" if draft.more else ""
+        took_ms = self._desk.now.ms - draft.record.at_ms
+        ended = replace(draft.so_far, result=result + more, took_ms=took_ms)
+        draft.ended = True
+        del self._open[ended.number]
+        self._desk.emit(Note(ended))
+        return ended
+
+    def tell(self) -> None:
+        """Let out what was opened in this step and is still open."""
+        if self._fresh:
+            for draft in self._fresh:
+                if not draft.ended:
+                    self._desk.emit(Note(draft.so_far))
+            self._fresh.clear()
+
+    def open_records(self) -> Iterator[Record]:
+        """What is not decided to its end yet."""
+        return (draft.so_far for draft in self._open.values())

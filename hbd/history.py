@@ -1,0 +1,184 @@
+"""The records of decisions, as they outlast the daemon: the newest in memory, and more of them on disk.
+
+    /var/lib/hbd/history/records      JSON, a line for each version of a record; the last of a name counts
+    /var/lib/hbd/history/records.1    the same, before that file had grown to LONGEST_FILE_BYTES
+
+Whatever the disk does, nothing waits for it: a thread of its own reads what there is, and writes what is new.
+A line that was torn by a loss of power, or that another version of hbd wrote, is passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hbd.core.effects import Kind, Level, Log
+from hbd.core.records import Decision, Evidence, Record, Step
+
+MOST_RECORDS = 500
+"""In memory, and offered."""
+LONGEST_FILE_BYTES = 512 * 1024
+LONGEST_TEXT = 2000
+"""Characters of one text; other people's error messages may be of any length."""
+UNFINISHED = "not known: hbd ended before"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A record, and the boot of the machine in which its clock counts."""
+
+    record: Record
+    boot: str
+
+
+Name = tuple[int, int]
+
+
+class History:
+    """To be made, and called, in the event loop; `log` is called from its thread too."""
+
+    def __init__(self, directory: Path, boot: str, log: Callable[[Log], None]) -> None:
+        self._directory, self._boot, self._log = directory, boot, log
+        self._loop = asyncio.get_running_loop()
+        self._kept: dict[Name, Kept] = {}
+        self._shows: list[Callable[[Kept], None]] = []
+        self._queue: queue.SimpleQueue[Kept | None] = queue.SimpleQueue()
+        self._told = False
+        self.loaded = asyncio.Event()
+        """What earlier lives left is known."""
+        self._thread = threading.Thread(target=self._work, name="history", daemon=True)
+        self._thread.start()
+
+    def note(self, record: Record) -> None:
+        """Keep it, in place of an earlier version. Called by the driver."""
+        kept = Kept(record, self._boot)
+        self._kept[record.name] = kept
+        self._bound()
+        self._queue.put(kept)
+        for show in self._shows:
+            show(kept)
+
+    def subscribe(self, show: Callable[[Kept], None]) -> None:
+        """Call `show` with each new version of a record."""
+        self._shows.append(show)
+
+    def recent(self, limit: int) -> list[Kept]:
+        """The newest so many, the oldest of them first; 0 means all that are in memory."""
+        return list(self._kept.values())[-limit:]
+
+    def close(self, wait_s: float = 5.0) -> None:
+        """Write what is left, unless the disk takes longer than this."""
+        self._queue.put(None)
+        self._thread.join(wait_s)
+
+    def _bound(self) -> None:
+        while len(self._kept) > MOST_RECORDS:
+            del self._kept[next(iter(self._kept))]
+
+    def _take_over(self, found: dict[Name, Kept]) -> None:
+        self._kept = {**found, **self._kept}
+        self._bound()
+        self.loaded.set()
+
+    # ------------------------------------------------------------ the thread
+
+    def _work(self) -> None:
+        found = load(self._directory)
+        with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
+            self._loop.call_soon_threadsafe(self._take_over, found)
+        more = True
+        while more:
+            waiting = [self._queue.get()]
+            while not self._queue.empty():
+                waiting.append(self._queue.get())
+            more = None not in waiting
+            try:
+                self._write([encode(kept) for kept in waiting if kept is not None])
+                self._told = False
+            except OSError as error:
+                if not self._told:
+                    self._told = True
+                    text = f"Decisions cannot be kept in {self._directory}: {error}"
+                    self._log(Log(Level.ERROR, Kind.GENERIC, text))
+
+    def _write(self, lines: list[bytes]) -> None:
+        """Append, on a line of their own, and have the disk take them. Raises OSError."""
+        if not lines:
+            return
+        self._directory.mkdir(mode=0o755, exist_ok=True)
+        path = self._directory / "records"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
+            os.write(descriptor, (b"\n" if torn else b"") + b"".join(lines))
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        if size > LONGEST_FILE_BYTES:
+            path.replace(self._directory / "records.1")
+
+
+def load(directory: Path) -> dict[Name, Kept]:
+    """What the files hold, in the order in which it was decided. What cannot be read is left out."""
+    found: dict[Name, Kept] = {}
+    for name in ("records.1", "records"):
+        with contextlib.suppress(OSError):
+            found |= decode((directory / name).read_bytes().splitlines())
+    return {name: _finished(kept) for name, kept in list(found.items())[-MOST_RECORDS:]}
+
+
+def _finished(kept: Kept) -> Kept:
+    """What a former life left open stays without a result."""
+    if kept.record.result:
+        return kept
+    values = {name: getattr(kept.record, name) for name in Record.__slots__}
+    return Kept(Record(**{**values, "result": UNFINISHED}), kept.boot)
+
+
+# ---------------------------------------------------------------- JSON lines
+
+
+def encode(kept: Kept) -> bytes:
+    """One line."""
+    value = {"boot": kept.boot, **asdict(kept.record), "decision": kept.record.decision.value}
+    for text in ("cause", "action", "result"):
+        value[text] = value[text][:LONGEST_TEXT]
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(lines: Iterable[bytes]) -> dict[Name, Kept]:
+    """By name, the first mention giving the order and the last one the content."""
+    found: dict[Name, Kept] = {}
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+            kept = _kept(json.loads(line))
+            found[kept.record.name] = kept
+    return found
+
+
+def _kept(value: dict[str, Any]) -> Kept:
+    """Raises ValueError, TypeError, KeyError, AttributeError."""
+    boot = str(value.pop("boot"))
+    generation, seq = value.pop("heard")
+    texts = {name: str(value.pop(name)) for name in ("node", "cause", "action", "group", "peer", "result")}
+    record = Record(
+        decision=Decision(value.pop("decision")),
+        heard=(int(generation), int(seq)),
+        evidence=tuple(
+            Evidence(str(e["text"]), str(e["node"]), str(e["link"]), None if e["ago_ms"] is None else int(e["ago_ms"]))
+            for e in value.pop("evidence")
+        ),
+        steps=tuple(Step(int(step["after_ms"]), str(step["text"])) for step in value.pop("steps")),
+        **texts,
+        **{name: int(number) for name, number in value.items()},
+    )
+    return Kept(record, boot)
