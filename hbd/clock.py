@@ -24,6 +24,15 @@ def now() -> Instant:
     return Instant(boot_ms(), int(time.time()))
 
 
+def boot_id() -> str:
+    """The machine's present boot; only within one boot can times of CLOCK_BOOTTIME be compared."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 class LoadAverage:
     """The first line of /proc/loadavg as it was at the last `refresh`; `n/a` where it cannot be read.
 

@@ -42,6 +42,7 @@ from hbd.core.membership import Identity
 from hbd.core.views import ClusterView, NodeStatus
 from hbd.driver import MESSAGES, Driver, Edges
 from hbd.errors import HbdError
+from hbd.history import History
 from hbd.jobs import Agent, Jobs
 from hbd.journal import Journal, route_logging
 from hbd.lease import KernelLease, settle
@@ -276,6 +277,7 @@ class Daemon:
             ScriptResource: ScriptAgent(self._systemd, self._places.run.absolute(), self._surroundings),
         }
         jobs = Jobs(agents, addresses)
+        history = History(self._places.state / "history", clock.boot_id(), self._journal.log)
         paths = PathWatch(netlink)
         clients = Keeper(self._systemd, self._client_environment)
         lease = KernelLease(netlink, addresses.places, clock.boot_ms)
@@ -292,10 +294,12 @@ class Daemon:
                 paths=paths,
                 store=self._store.store,
                 log=self._journal.log,
+                note=history.note,
                 feed=self._feed,
             ),
         )
-        service = Service(driver.ask, self.reload)
+        service = Service(driver.ask, self.reload, history, self._core.explain)
+        history.subscribe(service.decided)
         driver.subscribe(self._expect)
         driver.subscribe(self._notifier.show)
         driver.subscribe(service.publish)
@@ -330,6 +334,7 @@ class Daemon:
         paths.close()
         addresses.close()
         netlink.close()
+        history.close()
         return status
 
     async def _end(self, last: Quit) -> int:

@@ -16,7 +16,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,6 @@ LONGEST_TEXT = 2000
 UNFINISHED = "not known: hbd ended before"
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A record, and the boot of the machine in which its clock counts."""
-
-    record: Record
-    boot: str
-
-
 Name = tuple[int, int]
 
 
@@ -48,9 +40,9 @@ class History:
     def __init__(self, directory: Path, boot: str, log: Callable[[Log], None]) -> None:
         self._directory, self._boot, self._log = directory, boot, log
         self._loop = asyncio.get_running_loop()
-        self._kept: dict[Name, Kept] = {}
-        self._shows: list[Callable[[Kept], None]] = []
-        self._queue: queue.SimpleQueue[Kept | None] = queue.SimpleQueue()
+        self._kept: dict[Name, Record] = {}
+        self._shows: list[Callable[[Record], None]] = []
+        self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._told = False
         self.loaded = asyncio.Event()
         """What earlier lives left is known."""
@@ -59,18 +51,17 @@ class History:
 
     def note(self, record: Record) -> None:
         """Keep it, in place of an earlier version. Called by the driver."""
-        kept = Kept(record, self._boot)
-        self._kept[record.name] = kept
+        kept = self._kept[record.name] = replace(record, boot=self._boot)
         self._bound()
         self._queue.put(kept)
         for show in self._shows:
             show(kept)
 
-    def subscribe(self, show: Callable[[Kept], None]) -> None:
+    def subscribe(self, show: Callable[[Record], None]) -> None:
         """Call `show` with each new version of a record."""
         self._shows.append(show)
 
-    def recent(self, limit: int) -> list[Kept]:
+    def recent(self, limit: int) -> list[Record]:
         """The newest so many, the oldest of them first; 0 means all that are in memory."""
         return list(self._kept.values())[-limit:]
 
@@ -83,7 +74,7 @@ class History:
         while len(self._kept) > MOST_RECORDS:
             del self._kept[next(iter(self._kept))]
 
-    def _take_over(self, found: dict[Name, Kept]) -> None:
+    def _take_over(self, found: dict[Name, Record]) -> None:
         self._kept = {**found, **self._kept}
         self._bound()
         self.loaded.set()
@@ -127,58 +118,56 @@ class History:
             path.replace(self._directory / "records.1")
 
 
-def load(directory: Path) -> dict[Name, Kept]:
+def load(directory: Path) -> dict[Name, Record]:
     """What the files hold, in the order in which it was decided. What cannot be read is left out."""
-    found: dict[Name, Kept] = {}
+    found: dict[Name, Record] = {}
     for name in ("records.1", "records"):
         with contextlib.suppress(OSError):
             found |= decode((directory / name).read_bytes().splitlines())
     return {name: _finished(kept) for name, kept in list(found.items())[-MOST_RECORDS:]}
 
 
-def _finished(kept: Kept) -> Kept:
+def _finished(record: Record) -> Record:
     """What a former life left open stays without a result."""
-    if kept.record.result:
-        return kept
-    values = {name: getattr(kept.record, name) for name in Record.__slots__}
-    return Kept(Record(**{**values, "result": UNFINISHED}), kept.boot)
+    return record if record.result else replace(record, result=UNFINISHED)
 
 
 # ---------------------------------------------------------------- JSON lines
 
 
-def encode(kept: Kept) -> bytes:
+def encode(record: Record) -> bytes:
     """One line."""
-    value = {"boot": kept.boot, **asdict(kept.record), "decision": kept.record.decision.value}
+    value = asdict(record) | {"decision": record.decision.value}
     for text in ("cause", "action", "result"):
         value[text] = value[text][:LONGEST_TEXT]
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-def decode(lines: Iterable[bytes]) -> dict[Name, Kept]:
+def decode(lines: Iterable[bytes]) -> dict[Name, Record]:
     """By name, the first mention giving the order and the last one the content."""
-    found: dict[Name, Kept] = {}
+    found: dict[Name, Record] = {}
     for line in lines:
         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-            kept = _kept(json.loads(line))
-            found[kept.record.name] = kept
+            record = _record(json.loads(line))
+            found[record.name] = record
     return found
 
 
-def _kept(value: dict[str, Any]) -> Kept:
+_TEXTS = ("node", "cause", "action", "group", "peer", "result", "boot")
+
+
+def _record(value: dict[str, Any]) -> Record:
     """Raises ValueError, TypeError, KeyError, AttributeError."""
-    boot = str(value.pop("boot"))
     generation, seq = value.pop("heard")
-    texts = {name: str(value.pop(name)) for name in ("node", "cause", "action", "group", "peer", "result")}
-    record = Record(
-        decision=Decision(value.pop("decision")),
-        heard=(int(generation), int(seq)),
-        evidence=tuple(
-            Evidence(str(e["text"]), str(e["node"]), str(e["link"]), None if e["ago_ms"] is None else int(e["ago_ms"]))
-            for e in value.pop("evidence")
-        ),
-        steps=tuple(Step(int(step["after_ms"]), str(step["text"])) for step in value.pop("steps")),
-        **texts,
-        **{name: int(number) for name, number in value.items()},
-    )
-    return Kept(record, boot)
+    given: dict[str, Any] = {
+        "decision": Decision(value.pop("decision")),
+        "heard": (int(generation), int(seq)),
+        "evidence": tuple(_evidence(**each) for each in value.pop("evidence")),
+        "steps": tuple(Step(int(step["after_ms"]), str(step["text"])) for step in value.pop("steps")),
+        **{name: str(value.pop(name)) for name in _TEXTS},
+    }
+    return Record(**(given | {name: int(number) for name, number in value.items()}))
+
+
+def _evidence(text: str, node: str, link: str, ago_ms: int | None) -> Evidence:
+    return Evidence(str(text), str(node), str(link), None if ago_ms is None else int(ago_ms))

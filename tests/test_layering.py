@@ -8,11 +8,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hbd"
 EDGES = (
-    "abort", "agents", "bus", "clock", "cores", "driver", "jobs", "journal", "lease", "logs", "media",
-    "notify", "realtime", "respawn", "state", "units_boot", "watchdog",
+    "abort", "agents", "bus", "clock", "cores", "driver", "history", "jobs", "journal", "lease", "logs",
+    "media", "notify", "realtime", "respawn", "state", "units_boot", "watchdog",
 )  # fmt: skip
 SHARED = ("hbd.netlink", "hbd.systemd1", "hbd.dbusio", "hbd.reconnecting")
-VALUES = ("hbd.core.events", "hbd.core.effects", "hbd.core.views", "hbd.config.model", "hbd.errors")
+VALUES = (
+    "hbd.core.events", "hbd.core.effects", "hbd.core.views", "hbd.core.records", "hbd.config.model",
+    "hbd.errors",
+)  # fmt: skip
 BARE = ("hbd.stale", "hbd.orphan")
 """Run where hbd itself cannot: the standard library only."""
 

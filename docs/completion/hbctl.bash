@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Generated with https://github.com/tqdm/shtab; see tests/generated.py.
 
-_shtab_hbctl_subparsers=(status standby takeover freeze thaw confirm-dead why events reload check migrate)
+_shtab_hbctl_subparsers=(status standby takeover freeze thaw confirm-dead why history events log reload check migrate)
 
 _shtab_hbctl_status_option_strings=(-h --help --json --watch)
 _shtab_hbctl_standby_option_strings=(-h --help --wait --timeout)
@@ -10,7 +10,9 @@ _shtab_hbctl_freeze_option_strings=(-h --help)
 _shtab_hbctl_thaw_option_strings=(-h --help)
 _shtab_hbctl_confirm_dead_option_strings=(-h --help)
 _shtab_hbctl_why_option_strings=(-h --help)
+_shtab_hbctl_history_option_strings=(-h --help -n --lines --json)
 _shtab_hbctl_events_option_strings=(-h --help)
+_shtab_hbctl_log_option_strings=(-h --help -n --lines -f --follow -x --explain)
 _shtab_hbctl_reload_option_strings=(-h --help)
 _shtab_hbctl_check_option_strings=(-h --help --json)
 _shtab_hbctl_migrate_option_strings=(-h --help --check)
@@ -23,7 +25,7 @@ _shtab_hbctl_migrate_pos_0_COMPGEN=_shtab_compgen_dirs
 
 _shtab_hbctl_standby_pos_0_choices=(all local foreign failback)
 _shtab_hbctl_takeover_pos_0_choices=(all local foreign failback)
-_shtab_hbctl_pos_0_choices=(status standby takeover freeze thaw confirm-dead why events reload check migrate)
+_shtab_hbctl_pos_0_choices=(status standby takeover freeze thaw confirm-dead why history events log reload check migrate)
 
 _shtab_hbctl_status__h_nargs=0
 _shtab_hbctl_status___help_nargs=0
@@ -43,8 +45,17 @@ _shtab_hbctl_confirm_dead__h_nargs=0
 _shtab_hbctl_confirm_dead___help_nargs=0
 _shtab_hbctl_why__h_nargs=0
 _shtab_hbctl_why___help_nargs=0
+_shtab_hbctl_history__h_nargs=0
+_shtab_hbctl_history___help_nargs=0
+_shtab_hbctl_history___json_nargs=0
 _shtab_hbctl_events__h_nargs=0
 _shtab_hbctl_events___help_nargs=0
+_shtab_hbctl_log__h_nargs=0
+_shtab_hbctl_log___help_nargs=0
+_shtab_hbctl_log__f_nargs=0
+_shtab_hbctl_log___follow_nargs=0
+_shtab_hbctl_log__x_nargs=0
+_shtab_hbctl_log___explain_nargs=0
 _shtab_hbctl_reload__h_nargs=0
 _shtab_hbctl_reload___help_nargs=0
 _shtab_hbctl_check__h_nargs=0

@@ -47,8 +47,8 @@ function _shtab_hbctl_using
   test "$_shtab_hbctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_hbctl_commands status standby takeover freeze thaw confirm-dead why events reload check migrate
-set -g _shtab_hbctl_opts_with_value --timeout
+set -g _shtab_hbctl_commands status standby takeover freeze thaw confirm-dead why history events log reload check migrate
+set -g _shtab_hbctl_opts_with_value --lines --timeout -n
 
 complete -c hbctl -e
 complete -c hbctl -f
@@ -76,11 +76,20 @@ complete -c hbctl -n '_shtab_hbctl_using thaw' -s h -l help -d 'show this help m
 complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a confirm-dead -d 'You have seen that a node is off, and say so. hbd believes it at once and takes over what that node may have held: after a start it does not wait for initdead, and what the node held when it fell silent in a freeze is let go. If the node lives, its services run twice, and what both write to is destroyed.'
 complete -c hbctl -n '_shtab_hbctl_using confirm-dead' -s h -l help -d 'show this help message and exit'
 complete -c hbctl -n '_shtab_hbctl_using confirm-dead; and test $_shtab_hbctl_npos -eq 0' -ka "(hbctl names node 2>/dev/null)" -d 'its name, as in ha.cf'
-complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a why -d 'Says why a group is as it is. A group has the name of its first resource, as written in haresources.'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a why -d 'Says in sentences why a group is where it is and what would move it: what this node decided last about it and by what evidence, what it knows of the other node now, and the state of each resource.'
 complete -c hbctl -n '_shtab_hbctl_using why' -s h -l help -d 'show this help message and exit'
-complete -c hbctl -n '_shtab_hbctl_using why; and test $_shtab_hbctl_npos -eq 0' -ka "(hbctl names group 2>/dev/null)" -d 'its first resource, as in haresources'
-complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a events -d 'Prints a line for each change, until interrupted.'
+complete -c hbctl -n '_shtab_hbctl_using why; and test $_shtab_hbctl_npos -eq 0' -ka "(hbctl names group 2>/dev/null)" -d 'its first resource, as in haresources, or another of its resources, an address or a unit'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a history -d 'Shows the last decisions of this node, the newest at the end: the cause, what was known at that moment (when the other node was heard last, on which link), what was done, each step with its time in milliseconds since the decision, the result and how long it took. What followed from one decision stands under it. Decisions outlast a restart of hbd and of the machine; some hundreds are kept in /var/lib/hbd/history.'
+complete -c hbctl -n '_shtab_hbctl_using history' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using history' -s n -l lines -x -d 'so many at most; 10 if nothing is given'
+complete -c hbctl -n '_shtab_hbctl_using history' -l json -d 'for programs: records, each with the keys of GetHistory in snake_case, see org.linux_ha.Heartbeat1(5)'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a events -d 'Prints a line for each change, each decision and each result, as they come, until interrupted.'
 complete -c hbctl -n '_shtab_hbctl_using events' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a log -d 'Shows the journal of hbd on this node, by journalctl(1). hbd-events(7) lists what there can be.'
+complete -c hbctl -n '_shtab_hbctl_using log' -s h -l help -d 'show this help message and exit'
+complete -c hbctl -n '_shtab_hbctl_using log' -s n -l lines -x -d 'so many lines at most; 50 if nothing is given'
+complete -c hbctl -n '_shtab_hbctl_using log' -s f -l follow -d 'go on with what comes, until interrupted'
+complete -c hbctl -n '_shtab_hbctl_using log' -s x -l explain -d 'explain each message, and say what to do about it'
 complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a reload -d 'Has the configuration read again, as systemctl reload hbd does. If it is wrong, the old one stays in force and the errors are printed.'
 complete -c hbctl -n '_shtab_hbctl_using reload' -s h -l help -d 'show this help message and exit'
 complete -c hbctl -n '_shtab_hbctl_using; and test $_shtab_hbctl_npos -eq 0' -a check -d 'Reads a configuration without using it, looks round on the machine, and asks the daemon if it runs. Nothing is changed. First come findings, one a line, as path:line:column: severity: text; the severity is error (hbd would not start with this, or would not take it in) or warning. With an error, there is nothing else. Then come facts, marked with ! where a finding belongs to them, with ? where something could not be found out, and with - where it is only worth knowing:'

@@ -8,15 +8,17 @@ _shtab_hbctl_commands() {
   local _commands=(
     check:'Reads a configuration without using it, looks round on the machine, and asks the daemon if it runs. Nothing is changed. First come findings, one a line, as path:line:column: severity: text; the severity is error (hbd would not start with this, or would not take it in) or warning. With an error, there is nothing else. Then come facts, marked with ! where a finding belongs to them, with ? where something could not be found out, and with - where it is only worth knowing:'
     confirm-dead:'You have seen that a node is off, and say so. hbd believes it at once and takes over what that node may have held: after a start it does not wait for initdead, and what the node held when it fell silent in a freeze is let go. If the node lives, its services run twice, and what both write to is destroyed.'
-    events:'Prints a line for each change, until interrupted.'
+    events:'Prints a line for each change, each decision and each result, as they come, until interrupted.'
     freeze:'For maintenance of the whole cluster: from now on neither node starts, stops or moves anything, whatever fails or dies. Heartbeats and status go on. What you stop by hand stays stopped, and what you start by hand runs. Both nodes know of it: either may be frozen, and either thawed.'
+    history:'Shows the last decisions of this node, the newest at the end: the cause, what was known at that moment (when the other node was heard last, on which link), what was done, each step with its time in milliseconds since the decision, the result and how long it took. What followed from one decision stands under it. Decisions outlast a restart of hbd and of the machine; some hundreds are kept in /var/lib/hbd/history.'
+    log:'Shows the journal of hbd on this node, by journalctl(1). hbd-events(7) lists what there can be.'
     migrate:'Reads the files of a heartbeat 3.0.6, looks round on the machine, and says line by line what will be different under hbd. It changes nothing, and neither daemon need run. Each line reads path:line:column: kind: text with one of these kinds:'
     reload:'Has the configuration read again, as systemctl reload hbd does. If it is wrong, the old one stays in force and the errors are printed.'
     standby:'Hands groups over to the peer. local are the groups whose home is this node, foreign those whose home is the peer, failback is another word for foreign, and all is meant when nothing is given. The command returns as soon as the transition has begun.'
     status:'Answers on one screen: is it served, and where; could the other node take over; what is wrong; which link is weak. The first sentence says how this node is, the next which node serves which groups and who takes over if that node fails, or why nobody would. Then what is wrong, each line marked with !, and what does no harm yet, marked with ~: a link that loses messages, or the longest time in this boot that hbd did not run on this node, if it was more than half of what the other node suffers before it may take over.'
     takeover:'Asks the peer to hand groups over to this node; otherwise as standby. The words are meant from this node'"'"'s side.'
     thaw:'Ends a freeze, on both nodes, whichever of them was frozen. Each then does what its rules ask for: it takes over what a dead node held, restarts what ended meanwhile, fails back, and settles what runs twice.'
-    why:'Says why a group is as it is. A group has the name of its first resource, as written in haresources.'
+    why:'Says in sentences why a group is where it is and what would move it: what this node decided last about it and by what evidence, what it knows of the other node now, and the state of each resource.'
   )
   _describe 'hbctl commands' _commands
 }
@@ -59,6 +61,25 @@ _shtab_hbctl_freeze_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_hbctl_freeze_defaults_added=0
+
+_shtab_hbctl_history_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-n,--lines}"[so many at most\; 10 if nothing is given]:N:"
+  "--json[for programs\: records, each with the keys of GetHistory in snake_case, see org.linux_ha.Heartbeat1(5)]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_history_defaults_added=0
+
+_shtab_hbctl_log_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-n,--lines}"[so many lines at most\; 50 if nothing is given]:N:"
+  {-f,--follow}"[go on with what comes, until interrupted]"
+  {-x,--explain}"[explain each message, and say what to do about it]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_hbctl_log_defaults_added=0
 
 _shtab_hbctl_migrate_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -114,7 +135,7 @@ _shtab_hbctl_thaw_defaults_added=0
 
 _shtab_hbctl_why_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":its first resource, as in haresources:_hbctl_groups"
+  ":its first resource, as in haresources, or another of its resources, an address or a unit:_hbctl_groups"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -143,6 +164,8 @@ _shtab_hbctl() {
         confirm-dead) _arguments -C -s $_shtab_hbctl_confirm_dead_options ;;
         events) _arguments -C -s $_shtab_hbctl_events_options ;;
         freeze) _arguments -C -s $_shtab_hbctl_freeze_options ;;
+        history) _arguments -C -s $_shtab_hbctl_history_options ;;
+        log) _arguments -C -s $_shtab_hbctl_log_options ;;
         migrate) _arguments -C -s $_shtab_hbctl_migrate_options ;;
         reload) _arguments -C -s $_shtab_hbctl_reload_options ;;
         standby) _arguments -C -s $_shtab_hbctl_standby_options ;;

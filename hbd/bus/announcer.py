@@ -3,7 +3,7 @@
 Signals are made of the difference between both when the bus takes them, and not when something happens.
 So nothing piles up here while the bus is slow, stopped or away: what has changed ten times meanwhile is
 announced once, as it is then, and what is as it was is not announced at all. Only ends of transitions
-cannot be made up later. They wait in a queue that is bounded; what it has no room for is counted.
+and decisions cannot be made up later. They wait in a queue that is bounded; what it has no room for is counted.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from hbd.bus import names
+from hbd.bus import names, records
 from hbd.bus.contract import OBJECT_MANAGER, PROPERTIES
 from hbd.bus.projection import Objects, difference
 from hbd.bus.values import interfaces, variants
+from hbd.core.records import Record
 from hbd.dbusio import Bus
 
 SIGNALS_PER_TURN = 32
 """One costs up to 0.1 ms, and a takeover of many groups changes hundreds of objects: heartbeats go first."""
 MOST_FINISHED = 64
+MOST_DECIDED = 256
 
 Signal = tuple[str, str, str, str, list[object]]
 """Path, interface, member, signature, body."""
@@ -32,13 +34,14 @@ class Announcer:
         self._told: Objects = {}
         self._wanted: Objects = {}
         self._finished: deque[tuple[int, str]] = deque()
+        self._decided: deque[Record] = deque()
         self.dropped = 0
-        """Ends of transitions that were not announced."""
+        """Ends of transitions, and decisions, that were not announced."""
 
     @property
     def is_behind(self) -> bool:
         """Listeners have not been told everything."""
-        return self._told is not self._wanted or bool(self._finished)
+        return self._told is not self._wanted or bool(self._finished or self._decided)
 
     def show(self, objects: Objects) -> None:
         """This is what is."""
@@ -51,10 +54,18 @@ class Announcer:
             self.dropped += 1
         self._finished.append((transition, result))
 
+    def decide(self, record: Record) -> None:
+        """A decision was taken, or has its result."""
+        if len(self._decided) == MOST_DECIDED:
+            self._decided.popleft()
+            self.dropped += 1
+        self._decided.append(record)
+
     def restart(self) -> None:
         """Nobody listens yet: whoever comes reads everything first."""
         self._told = self._wanted
         self._finished.clear()
+        self._decided.clear()
 
     def say(self, bus: Bus) -> None:
         """Announce a turn's worth, or nothing while the bus takes nothing; `is_behind` tells what is left."""
@@ -73,6 +84,10 @@ class Announcer:
         while self._finished:
             yield names.ROOT, names.CLUSTER, "TransitionFinished", "us", list(self._finished[0])
             self._finished.popleft()
+        while self._decided:
+            shown = variants(records.record(self._decided[0]))
+            yield names.ROOT, names.CLUSTER, "Decided", "a{sv}", [shown]
+            self._decided.popleft()
 
     def _changes(self) -> Iterator[Signal]:
         between = difference(self._told, self._wanted)

@@ -12,7 +12,7 @@ from hbd.bus import names
 from hbd.config.model import AddressResource
 from hbd.core.views import ClusterView, GroupView, LinkView, NodeView, ResourceView
 
-Value = str | int | bool | list[str] | dict[str, int]
+Value = str | int | bool | list[str] | list[list[str | int]] | dict[str, int]
 Property = tuple[str, Value]
 """D-Bus signature and value."""
 Properties = dict[str, Property]

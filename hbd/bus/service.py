@@ -16,15 +16,17 @@ from functools import partial
 from typing import Any
 
 from hbd import __version__
-from hbd.bus import contract, methods, names
+from hbd.bus import contract, methods, names, records
 from hbd.bus.announcer import Announcer
 from hbd.bus.faults import LIMITS_EXCEEDED, name_of
 from hbd.bus.methods import Ask, Reload
-from hbd.bus.projection import objects
+from hbd.bus.projection import Properties, objects
+from hbd.bus.records import Decisions, Explain
 from hbd.bus.rights import Rights
 from hbd.bus.tree import Tree
 from hbd.bus.turns import Turns
 from hbd.bus.values import clean, interfaces, variant, variants
+from hbd.core.records import Record
 from hbd.core.views import ClusterView, GroupView
 from hbd.dbusio import BROKER, BROKER_PATH, SYSTEM_BUS, Bus, BusError, Message
 from hbd.errors import HbdError
@@ -44,9 +46,12 @@ class Service:
     SIGHUP does, or raises HbdError. Neither is called for anybody without the right to it.
     """
 
-    def __init__(self, ask: Ask, reload: Reload, address: str = SYSTEM_BUS) -> None:
+    def __init__(
+        self, ask: Ask, reload: Reload, decisions: Decisions, explain: Explain, address: str = SYSTEM_BUS
+    ) -> None:
         self._ask = ask
         self._reload = reload
+        self._decisions, self._explain = decisions, explain
         self._tree = Tree(contract.load(), {})
         self._view: ClusterView | None = None
         self._shown: ClusterView | None = None
@@ -76,6 +81,12 @@ class Service:
                 self._merged += 1
         self._view = view
         self._published.set()
+
+    def decided(self, record: Record) -> None:
+        """Tell of a decision, or of its result. Costs next to nothing here."""
+        if self._view is not None:
+            self._announcer.decide(record)
+            self._published.set()
 
     async def run(self) -> None:
         """Serve until cancelled. Raises only our own bugs."""
@@ -228,13 +239,20 @@ class Service:
             case (names.CLUSTER, "GetStatistics"):
                 return [variants(methods.statistics(self._view, self.statistics()))]
             case (names.GROUP, "Why"):
-                return [[variants(entry) for entry in methods.why(self._group(path))]]
+                return [[variants(entry) for entry in self._why(self._group(path))]]
+            case (names.CLUSTER, "GetHistory"):
+                kept = records.page(self._decisions.recent(0), skip=body[0], limit=body[1])
+                return [[variants(records.record(each)) for each in kept]]
             case _:
                 raise AssertionError(f"{interface}.{call.member} is in the contract, but not here")
 
     def _group(self, path: str) -> GroupView:
         assert self._view is not None
         return next(group for group in self._view.groups if names.group_path(group.name) == path)
+
+    def _why(self, group: GroupView) -> list[Properties]:
+        explained = self._explain(group.name)
+        return [*methods.why(group), *([] if explained is None else records.explanation(explained))]
 
 
 def _is_same(before: ClusterView, after: ClusterView) -> bool:

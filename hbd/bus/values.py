@@ -18,11 +18,18 @@ def variant(held: Property) -> Variant:
         case str():
             return Variant(signature, clean(value))
         case list():
-            return Variant(signature, [clean(item) for item in value])
+            return Variant(signature, [_cleaned(item) for item in value])
         case dict():
             return Variant(signature, {clean(name): number for name, number in value.items()})
         case _:
             return Variant(signature, value)
+
+
+def _cleaned(item: object) -> object:
+    """An element of an array: a text, a number, or a structure of these."""
+    if isinstance(item, list):
+        return [_cleaned(part) for part in item]
+    return clean(item) if isinstance(item, str) else item
 
 
 def interfaces(shown: Interfaces) -> dict[str, dict[str, Variant]]:

@@ -76,9 +76,11 @@ from hbd.core.lease import Lease
 from hbd.core.links import Links
 from hbd.core.membership import Died, Identity, Membership, Reported, Said
 from hbd.core.patience import Patience
+from hbd.core.records import Explanation
 from hbd.core.report import Report
 from hbd.core.views import ClusterView
 from hbd.core.vital import Vital
+from hbd.core.why import Why
 from hbd.errors import Refused
 
 __all__ = ["Cluster", "Identity"]
@@ -223,6 +225,17 @@ class Cluster:
             leaving=self._leaving, degraded=self._degraded(), counters=self._figures(),
             frozen=self._freeze.frozen, freeze_agreed=self._freeze.shown(self._membership.peers.values())[0],
         )  # fmt: skip
+
+    def explain(self, group: str) -> Explanation | None:
+        """Why the group with this name is where it is, and what would move it; None if there is none."""
+        peer, waits = self._membership.peer, ""
+        if peer is not None and self._connectivity.holds_back(peer):
+            waits = "when it has reached as much as this node for a while"
+        why = Why(
+            self._config, self._membership, self._custody, self._desk.now.ms, leaving=self._leaving,
+            waits=waits,
+        )  # fmt: skip
+        return why.of(group)
 
     def _figures(self) -> dict[str, figures.Figure]:
         return {

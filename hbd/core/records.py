@@ -116,7 +116,18 @@ class Record:
     """Empty while it is not known."""
     took_ms: int = 0
     """From the decision to its result."""
+    boot: str = ""
+    """In which boot of the machine `at_ms` counts. Whoever keeps the record knows it."""
 
     @property
     def name(self) -> tuple[int, int]:
         return self.life, self.number
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a group is where it is: sentences."""
+
+    because: tuple[str, ...]
+    would_move: tuple[str, ...]
+    evidence: tuple[Evidence, ...]

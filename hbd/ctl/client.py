@@ -84,6 +84,28 @@ class Daemon:
             raise
         return list(entries)
 
+    async def history(self) -> list[dict[str, Any]]:
+        """The decisions that it has in memory, the oldest of them first."""
+        known: list[dict[str, Any]] = []
+        while True:
+            (page,) = await self._call(names.ROOT, names.CLUSTER, "GetHistory", "uu", len(known), 0)
+            have = {(record["Life"], record["Number"]) for record in known}
+            # What is decided between two answers moves the pages: some come twice.
+            new = [record for record in page if (record["Life"], record["Number"]) not in have]
+            known = new + known
+            if not new:
+                return known
+
+    async def until(self, event: asyncio.Event) -> None:
+        """Wait for the event. Raises NotRunning if the bus goes away."""
+        waiting = asyncio.ensure_future(event.wait())
+        try:
+            await asyncio.wait((waiting, self.bus_lost), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self.bus_lost.done():
+            raise NotRunning(f"the system bus is gone ({self.bus_lost.result()})")
+
     async def follow(self, heard: Callable[[Message], None], owner: Callable[[str], None]) -> None:
         """Call `heard` with each of its signals, and `owner` with who has its name (empty: nobody)."""
 

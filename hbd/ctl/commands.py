@@ -41,6 +41,14 @@ def seconds(text: str) -> float:
     return number
 
 
+def count(text: str) -> int:
+    """How many of something, on the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return number
+
+
 WHICH = argument(
     "which",
     text="groups by home node, seen from here; all if nothing is given",
@@ -57,7 +65,10 @@ TIMEOUT = argument(
     metavar="SECONDS",
 )
 GROUP = argument(
-    "group", text="its first resource, as in *haresources*", completed_by="group", metavar="GROUP"
+    "group",
+    text="its first resource, as in *haresources*, or another of its resources, an address or a unit",
+    completed_by="group",
+    metavar="GROUP",
 )
 NODE = argument("node", text="its name, as in *ha.cf*", completed_by="node", metavar="NODE")
 DIRECTORY = argument(
@@ -191,12 +202,61 @@ VERBS = (
         "why",
         "why a group is where it is",
         """\
-        Says why a group is as it is. A group has the name of its first resource, as written in *haresources*.
+        Says in sentences why a group is where it is and what would move it: what this node decided last
+        about it and by what evidence, what it knows of the other node now, and the state of each resource.
         """,
         (GROUP,),
         ((2, "There is no such group"),),
     ),
-    Verb("events", "follow what changes", "Prints a line for each change, until interrupted."),
+    Verb(
+        "history",
+        "what was decided, why, and how it ended",
+        """\
+        Shows the last decisions of this node, the newest at the end: the cause, what was known at that
+        moment (when the other node was heard last, on which link), what was done, each step with its time
+        in milliseconds since the decision, the result and how long it took. What followed from one
+        decision stands under it. Decisions outlast a restart of hbd and of the machine; some hundreds are
+        kept in */var/lib/hbd/history*.
+        """,
+        (
+            argument(
+                "-n", "--lines", text="so many at most; 10 if nothing is given", type=count, default=10,
+                metavar="N",
+            ),
+            argument(
+                "--json",
+                text="for programs: `records`, each with the keys of `GetHistory` in snake_case, see "
+                "org.linux_ha.Heartbeat1(5)",
+                action="store_true",
+            ),
+        ),
+    ),
+    Verb(
+        "events",
+        "follow what changes and what is decided",
+        """\
+        Prints a line for each change, each decision and each result, as they come, until interrupted.
+        """,
+    ),
+    Verb(
+        "log",
+        "what hbd has said to the journal",
+        """\
+        Shows the journal of hbd on this node, by journalctl(1). hbd-events(7) lists what there can be.
+        """,
+        (
+            argument(
+                "-n", "--lines", text="so many lines at most; 50 if nothing is given", type=count, default=50,
+                metavar="N",
+            ),
+            argument("-f", "--follow", text="go on with what comes, until interrupted", action="store_true"),
+            argument(
+                "-x", "--explain", text="explain each message, and say what to do about it",
+                action="store_true",
+            ),
+        ),
+        ((1, "There is no journalctl"),),
+    ),
     Verb(
         "reload",
         "read the configuration again",

@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(args)
         if args.verb == "migrate":
             return _migrate(args.directory)
+        if args.verb == "log":
+            return _log(args)
         return _over_the_bus(args)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -62,6 +64,17 @@ def _migrate(directory: Path) -> int:
         print(remark)
     print(migrate.summary(remarks), file=sys.stderr)
     return migrate.status(remarks)
+
+
+def _log(args: argparse.Namespace) -> int:
+    """Show the journal; comes back only if there is none to show it."""
+    from hbd.ctl import past
+
+    try:
+        past.log(args.lines, args.follow, args.explain)
+    except OSError as error:
+        print(f"hbctl: journalctl cannot be run: {error.strerror}", file=sys.stderr)
+        return Exit.DEGRADED
 
 
 def _over_the_bus(args: argparse.Namespace) -> int:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
-from typing import Any
 
 from hbd.ctl.snapshot import Group, Link, Node, Resource, Snapshot
 
@@ -169,18 +168,6 @@ def stall(shown: Snapshot) -> str:
         f"this node once did not run for {longest_ms} ms, until {when}; "
         f"after {patience_ms} ms the other node may take over"
     )
-
-
-def reasons(entries: Sequence[Mapping[str, Any]]) -> str:
-    """`hbctl why`: the answer of Group.Why."""
-    group, *resources = entries
-    owner = group["Owner"] or "nobody"
-    lines = [f"{group['Name']} is {group['State']}, owned by {owner}; its home is {group['PreferredNode']}."]
-    if group["Reason"]:
-        lines.append(str(group["Reason"]))
-    rows = [(f"  {one['Name']}", str(one["State"]), str(one["Reason"])) for one in resources]
-    table = ["".join(text for text, _ in line) for line in _table(rows, None)]
-    return "\n".join([*lines, *table])
 
 
 def _is_peer(node: Node) -> bool:

@@ -8,10 +8,10 @@ import signal as signals
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hbd.bus import names
-from hbd.ctl import freeze, render, terminal
+from hbd.ctl import freeze, past, render, terminal
 from hbd.ctl.client import Daemon, NotRunning
 from hbd.ctl.snapshot import Snapshot
 from hbd.dbusio import Message, unwrap
@@ -33,9 +33,11 @@ async def run(args: argparse.Namespace) -> int:
         case "takeover":
             return await handover(daemon, "Takeover", args.which, args.wait, args.timeout)
         case "why":
-            return await why(daemon, args.group)
+            return await past.why(daemon, args.group)
+        case "history":
+            return await past.history(daemon, args.lines, args.json)
         case "events":
-            return await events(daemon)
+            return await past.events(daemon)
         case "reload":
             with terminal.progress("reading the configuration"):
                 await daemon.reload()
@@ -82,7 +84,7 @@ async def _at_each_change(daemon: Daemon, show: Callable[[Snapshot | None], None
     while True:
         changed.clear()
         show(await _read_if_there(daemon))
-        await _first_of(daemon, changed)
+        await daemon.until(changed)
         await asyncio.sleep(SETTLE_S)
 
 
@@ -104,17 +106,6 @@ def _as_record(shown: Snapshot | None, as_json: bool) -> str:
 def _as_page(shown: Snapshot | None, width: int) -> list[render.Line]:
     page = [render.ABSENT] if shown is None else render.page(shown, width)
     return [*page, (), render.as_of(time.time())]
-
-
-async def _first_of(daemon: Daemon, event: asyncio.Event) -> None:
-    """Wait for the event. Raises NotRunning if the bus goes away."""
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait((waiting, daemon.bus_lost), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-    if daemon.bus_lost.done():
-        raise NotRunning(f"the system bus is gone ({daemon.bus_lost.result()})")
 
 
 # ---------------------------------------------------------------- standby, takeover
@@ -155,7 +146,7 @@ async def handover(daemon: Daemon, member: str, which: str, wait: bool, timeout_
             async with asyncio.timeout(timeout_s):
                 while transition not in results and not gone:
                     news.clear()
-                    await _first_of(daemon, news)
+                    await daemon.until(news)
                     tell(f"transition {transition}: {latest}")
     except TimeoutError:
         print(f"transition {transition} still goes on after {timeout_s:g} s", file=sys.stderr)
@@ -188,52 +179,7 @@ async def _tell_end(daemon: Daemon, transition: int, result: str) -> int:
     return DEGRADED
 
 
-# ---------------------------------------------------------------- why, events
-
-
-async def why(daemon: Daemon, group: str) -> int:
-    """Explain one group."""
-    entries = await daemon.why(group)
-    if entries is None:
-        known = [one.name for one in (await daemon.read()).groups]
-        print(f"hbctl: there is no group {group}; there is: {', '.join(known) or 'none'}", file=sys.stderr)
-        return USAGE
-    print(render.reasons(entries))
-    return WHOLE
-
-
-async def events(daemon: Daemon) -> int:
-    """Print each signal as one line, until interrupted."""
-    await daemon.read()  # A daemon that is not there is an error; one that goes later is an event.
-    forever = asyncio.Event()
-    await daemon.follow(
-        lambda signal: _print_event(*_event(signal)),
-        lambda owner: _print_event("hbd", "is on the bus" if owner else "has left the bus"),
-    )
-    await _first_of(daemon, forever)
-    return WHOLE
-
-
-def _print_event(what: str, text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {what}: {text}", flush=True)
-
-
-def _event(signal: Message) -> tuple[str, str]:
-    match signal.member:
-        case "PropertiesChanged":
-            return names.describe(signal.path), _assignments(unwrap(signal.body[1]))
-        case "InterfacesAdded":
-            return names.describe(signal.body[0]), "is new"
-        case "InterfacesRemoved":
-            return names.describe(signal.body[0]), "is gone"
-        case "TransitionFinished":
-            return f"transition {signal.body[0]}", signal.body[1]
-        case other:
-            return names.describe(signal.path), str(other)
-
-
-def _assignments(properties: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in properties.items())
+# ---------------------------------------------------------------- names
 
 
 async def names_of(daemon: Daemon, kind: str) -> int:

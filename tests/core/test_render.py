@@ -266,25 +266,6 @@ def test_a_daemon_of_another_version_is_named_as_the_cause() -> None:
         shots.snapshot({"LocalNode": "a"}, {})
 
 
-def test_why_says_the_reason_and_each_resource() -> None:
-    text = render.reasons(
-        [
-            {
-                "What": "group", "Name": "10.0.0.9", "State": "failed", "Owner": "",
-                "PreferredNode": "a", "Reason": "httpd did not start here.",
-            },
-            {"What": "resource", "Name": "10.0.0.9", "State": "stopped", "Reason": ""},
-            {"What": "resource", "Name": "httpd", "State": "failed", "Reason": "exit 1"},
-        ]
-    )
-    assert text == (
-        "10.0.0.9 is failed, owned by nobody; its home is a.\n"
-        "httpd did not start here.\n"
-        "  10.0.0.9  stopped\n"
-        "  httpd     failed   exit 1"
-    )
-
-
 def test_the_manual_page_has_every_command_and_option(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "hbctl.8").read_text().replace("\\-", "-")
     with pytest.raises(SystemExit):

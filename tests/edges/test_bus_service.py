@@ -17,13 +17,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from hbd.bus import contract, names
+from hbd.bus import contract, names, records
 from hbd.bus.service import Service
 from hbd.core.events import Command, ConfirmDead, Freeze, Scope, Standby, Takeover, Thaw
+from hbd.core.records import Decision, Evidence, Explanation, Record, Step
 from hbd.core.views import ClusterState, ClusterView, GroupState, NodeStatus
 from hbd.dbusio import Bus, Message, unwrap
 from hbd.errors import HbdError, Refused
@@ -114,6 +116,14 @@ class Asker:
         self.reloads = 0
         self.then: Callable[[], None] | None = None
         self.hold: asyncio.Event | None = None
+        self.records: list[Record] = []
+        self.explanation: Explanation | None = None
+
+    def recent(self, limit: int) -> list[Record]:
+        return self.records[-limit:]
+
+    def explain(self, group: str) -> Explanation | None:
+        return self.explanation
 
     async def ask(self, command: Command) -> int:
         self.commands.append(command)
@@ -133,7 +143,7 @@ class Asker:
 
 @asynccontextmanager
 async def serving(address: str, asker: Asker, view: ClusterView = VIEW) -> AsyncIterator[Service]:
-    service = Service(asker.ask, asker.reload, address)
+    service = Service(asker.ask, asker.reload, asker, asker.explain, address)
     service.publish(view)
     running = asyncio.create_task(service.run())
     try:
@@ -460,7 +470,7 @@ def test_a_bug_behind_a_method_ends_the_service_and_is_not_shown_to_the_caller(b
             raise ZeroDivisionError("secret")
 
         asker.then = break_down
-        service = Service(asker.ask, asker.reload, bus.address)
+        service = Service(asker.ask, asker.reload, asker, asker.explain, bus.address)
         service.publish(VIEW)
         running = asyncio.create_task(service.run())
         await until(lambda: service.connected)
@@ -604,7 +614,7 @@ def test_a_name_that_is_taken_is_logged_with_who_has_it_and_got_when_it_is_free(
         other = await Bus.connect(bus.address)
         assert await other.request_name(names.BUS_NAME)
         asker = Asker()
-        service = Service(asker.ask, asker.reload, bus.address)
+        service = Service(asker.ask, asker.reload, asker, asker.explain, bus.address)
         service.publish(VIEW)
         running = asyncio.create_task(service.run())
         taken = f"{names.BUS_NAME} is taken by process {os.getpid()}; only one hbd can run on a machine"
@@ -731,11 +741,25 @@ def test_hbctl_standby_says_when_the_daemon_is_lost_on_the_way(bus: PrivateBus) 
 
 def test_hbctl_why_explains_a_group_and_lists_those_there_are(bus: PrivateBus) -> None:
     async def body(service: Service, asker: Asker) -> None:
-        status, out, _ = await hbctl(bus, "why", "192.168.85.3")
+        asker.explanation = Explanation(("It is at home.",), ("Nothing.",), ())
+        asker.records = [replace(TAKE, cause="linuxha2 is dead")]
+        for wanted in ("192.168.85.3", "httpd"):
+            status, out, _ = await hbctl(bus, "why", wanted)
+            assert status == 0
+            assert "It is at home." in out
+            assert "takes 192.168.85.3, because linuxha2 is dead." in out
+        status, _, err = await hbctl(bus, "why", "drbd0")
+        assert (status, err) == (2, "hbctl: there is no group drbd0; there is: 192.168.85.3\n")
+
+
+def test_hbctl_history_shows_the_last_stories_as_text_and_as_json(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        asker.records = [replace(TAKE, number=number, under=0) for number in range(1, 50)]
+        status, out, _ = await hbctl(bus, "history", "-n", "3")
         assert status == 0
-        assert "It is at home." in out
-        status, _, err = await hbctl(bus, "why", "httpd")
-        assert (status, err) == (2, "hbctl: there is no group httpd; there is: 192.168.85.3\n")
+        assert out.count("linuxha1: takes 192.168.85.3\n") == 3
+        status, out, _ = await hbctl(bus, "history", "--json", "--lines", "40")
+        assert [record["number"] for record in json.loads(out)["records"]] == list(range(10, 50))
 
     on_the_bus(bus, body)
 
@@ -809,3 +833,72 @@ def test_hbctl_check_is_78_and_names_the_place_of_an_error(tmp_path: Path) -> No
         assert f"{tmp_path}/ha.cf:1:1: error: " in out
 
     asyncio.run(scene())
+
+
+# ---------------------------------------------------------------- decisions
+
+
+TAKE = Record(
+    node="linuxha1", life=7, number=5, generation=12, seq=90, at_ms=50_000, wall_s=1_700_000_000,
+    heard=(9, 77), decision=Decision.TAKE, group="192.168.85.3", peer="linuxha2", under=4,
+    cause="linuxha2 is \0 dead", action="claims it and starts it", result="started", took_ms=80,
+    evidence=(Evidence("link is dead", "linuxha2", "eth1", 2003), Evidence("wants it", "linuxha2")),
+    steps=(Step(0, "192.168.85.3 start"),), boot="b",
+)  # fmt: skip
+
+
+def test_decisions_are_signalled_and_can_be_asked_for(bus: PrivateBus) -> None:
+    asker = Asker()
+    asker.records = [TAKE]
+    heard: list[Message] = []
+
+    async def look() -> list[Any]:
+        async with serving(bus.address, asker) as service:
+            caller = await Bus.connect(bus.address)
+            await caller.subscribe(heard.append, sender=names.BUS_NAME, member="Decided")
+            service.decided(TAKE)
+            await until(lambda: bool(heard))
+            return await caller.call(names.BUS_NAME, names.ROOT, names.CLUSTER, "GetHistory", "uu", [0, 5])
+
+    (answer,) = asyncio.run(look())
+    (record,) = unwrap(answer)
+    assert record == unwrap(heard[0].body[0])
+    assert (record["Decision"], record["Cause"]) == ("take", "linuxha2 is ? dead")
+    assert record["Evidence"] == [
+        ["linuxha2", "eth1", 2003, "link is dead"], ["linuxha2", "", -1, "wants it"]
+    ]  # fmt: skip
+    assert record["Steps"] == [[0, "192.168.85.3 start"]]
+
+
+def test_why_goes_on_with_reasons_with_what_would_move_the_group_and_with_evidence(bus: PrivateBus) -> None:
+    asker = Asker()
+    asker.explanation = Explanation(("A.",), ("B.",), (Evidence("link is up", "linuxha2", "eth1", 12),))
+
+    async def look() -> list[Any]:
+        async with serving(bus.address, asker):
+            caller = await Bus.connect(bus.address)
+            path = names.group_path(VIEW.groups[0].name)
+            return await caller.call(names.BUS_NAME, path, names.GROUP, "Why")
+
+    (answer,) = asyncio.run(look())
+    entries = unwrap(answer)
+    assert entries[0]["What"] == "group"
+    because, move, known = entries[-3:]
+    assert because == {"What": "because", "Reason": "A."}
+    assert move == {"What": "would-move", "Reason": "B."}
+    assert known == {
+        "What": "evidence", "Node": "linuxha2", "Link": "eth1", "AgoMs": 12, "Reason": "link is up"
+    }  # fmt: skip
+
+
+def test_pages_of_the_history_go_back_in_time_and_are_short() -> None:
+    kept = [replace(TAKE, number=number) for number in range(50)]
+
+    def numbers(skip: int, limit: int) -> list[int]:
+        return [record.number for record in records.page(kept, skip, limit)]
+
+    assert numbers(0, 3) == [47, 48, 49]
+    assert numbers(3, 2) == [45, 46]
+    assert numbers(0, 0) == numbers(0, 99) == list(range(30, 50))
+    assert numbers(40, 0) == list(range(10))
+    assert numbers(50, 0) == numbers(99, 1) == []

@@ -153,6 +153,7 @@ class World:
             paths=PairedPaths(self.told),
             store=self._store,
             log=self.told.append,
+            note=self.told.append,
             feed=lambda ms, device: self.told.append("fed"),
         )
 

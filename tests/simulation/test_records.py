@@ -2,13 +2,15 @@
 
 import os
 
+import pytest
+
 from hbd.core.effects import Effect, Note, StartJob, StartResource, StopResource
 from hbd.core.events import Event
-from hbd.core.records import Decision, Record
+from hbd.core.records import HEADS, Decision, Record
 from hbd.sim.machines import Machine
 from hbd.sim.world import World
 
-SEEDS = int(os.environ.get("HBD_SEEDS", "20000")) // 50
+SEEDS = int(os.environ.get("HBD_SEEDS", "20000")) // 66
 
 
 class Recorded(World):
@@ -17,7 +19,7 @@ class Recorded(World):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.kept: dict[str, dict[tuple[int, int], Record]] = {"alpha": {}, "beta": {}}
-        self.untold: list[str] = []
+        self.looked = 0
 
     def stepped(self, machine: Machine, event: Event, effects: list[Effect]) -> None:
         kept = self.kept[machine.name]
@@ -37,6 +39,7 @@ class Recorded(World):
 
     def _look_for(self, machine: Machine, action: StartResource | StopResource) -> None:
         """What is started or stopped is part of a decision that is open, or whose end is known by now."""
+        self.looked += 1
         core = machine.core
         assert core is not None
         started = isinstance(action, StartResource)
@@ -49,28 +52,42 @@ class Recorded(World):
                 assert [r for r in under if r.decision in wanted], (self.seed, self.now_ms, action, under)
 
 
-def test_whatever_is_started_or_stopped_has_an_open_record_with_its_cause() -> None:
-    for seed in range(SEEDS):
-        Recorded(seed).run()
-
-
-def test_records_are_closed_once_everything_is_in_place() -> None:
-    for seed in range(SEEDS):
-        world = Recorded(seed)
+@pytest.fixture(scope="module")
+def worlds() -> list[Recorded]:
+    """Runs of some seeds; what is started or stopped was looked for in the records meanwhile."""
+    ran = [Recorded(seed) for seed in range(SEEDS)]
+    for world in ran:
         world.run()
+    return ran
+
+
+def test_whatever_is_started_or_stopped_has_an_open_record(worlds: list[Recorded]) -> None:
+    looked = sum(world.looked for world in worlds)
+    assert looked > 5 * SEEDS
+
+
+def test_records_are_closed_once_everything_is_in_place(worlds: list[Recorded]) -> None:
+    for world in worlds:
         for machine in world.machines:
-            if machine.core is None:
-                continue
-            left = [r for r in machine.core._chronicle.open_records() if r.decision is not Decision.INSIST]
-            assert left == [], seed
+            if machine.core is not None:
+                left = {record.decision for record in machine.core._chronicle.open_records()}
+                assert left <= {Decision.INSIST}, world.seed
 
 
-def test_an_address_that_moved_was_claimed_by_its_new_owner_for_a_reason() -> None:
-    reasons = set()
-    for seed in range(SEEDS):
-        world = Recorded(seed)
-        world.run()
-        for record in (r for kept in world.kept.values() for r in kept.values()):
-            if record.decision is Decision.TAKE:
-                reasons.add(record.cause.replace("alpha", "NODE").replace("beta", "NODE"))
+def test_groups_are_claimed_for_every_reason_there_is(worlds: list[Recorded]) -> None:
+    records = [record for world in worlds for kept in world.kept.values() for record in kept.values()]
+    reasons = {
+        record.cause.replace("alpha", "NODE").replace("beta", "NODE")
+        for record in records
+        if record.decision is Decision.TAKE
+    }
     assert {"NODE is dead", "NODE has left", "handed over by NODE", "this is its home node"} <= reasons
+    assert {record.decision for record in records} == set(Decision) - {Decision.IPFAIL, Decision.BLOCKED}
+
+
+def test_what_follows_from_another_decision_names_it(worlds: list[Recorded]) -> None:
+    for world in worlds:
+        for kept in world.kept.values():
+            for record in kept.values():
+                head = kept.get((record.life, record.under))
+                assert not record.under or (head is not None and head.decision in HEADS), record

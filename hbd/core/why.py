@@ -1,0 +1,210 @@
+"""Why a group is where it is, and what would move it: sentences for an operator.
+
+Made when somebody asks, from what the node knows at that moment; nothing in the core goes by it.
+"""
+
+from __future__ import annotations
+
+from hbd.config.model import AutoFailback, Config
+from hbd.core import evidence
+from hbd.core.claims import Peer, PeerKind
+from hbd.core.custody import Custody
+from hbd.core.groups import Group, Phase
+from hbd.core.membership import Membership
+from hbd.core.records import Evidence, Explanation
+from hbd.core.report import Posture
+
+
+class Why:
+    """Explains the groups of one node. `leaving`: it is being stopped; `waits`: what a failback waits for."""
+
+    def __init__(
+        self, config: Config, membership: Membership, custody: Custody, now_ms: int, *,
+        leaving: bool, waits: str = "",
+    ) -> None:  # fmt: skip
+        self._config, self._membership, self._custody = config, membership, custody
+        self._now_ms, self._leaving, self._waits = now_ms, leaving, waits
+        self._me = config.local_node
+
+    def of(self, name: str) -> Explanation | None:
+        """The group with this name; None if there is none."""
+        group = next((g for g in self._custody.groups.values() if g.name == name), None)
+        if group is None:
+            return None
+        peer = self._membership.peer
+        heard: tuple[Evidence, ...] = ()
+        if peer is not None:
+            keepalive_ms = self._config.timing.keepalive_ms
+            heard = evidence.heard(self._membership, peer.name, self._now_ms, keepalive_ms)
+            heard += evidence.of_group(peer, group)
+        return Explanation(tuple(self._because(group, peer)), tuple(self._would_move(group, peer)), heard)
+
+    # ------------------------------------------------------------ why it is there
+
+    def _because(self, group: Group, peer: Peer | None) -> list[str]:
+        match group.phase:
+            case Phase.IDLE:
+                return self._because_not_here(group, peer)
+            case Phase.CLAIMED:
+                return [f"{self._me} wants it ({group.reason}) and waits for the other node to agree."]
+            case Phase.STARTING if group.provisional:
+                return [self._waiting(group, peer)]
+            case Phase.STARTING:
+                return [f"{self._me} starts it: {group.reason}."]
+            case Phase.STARTED:
+                return [self._waiting(group, peer)] if group.provisional else self._because_here(group, peer)
+            case Phase.STOPPING:
+                return [f"{self._me} stops it: {group.reason}."]
+            case Phase.BLOCKED:
+                return [f"It does not stop on {self._me}: {group.reason}.",
+                        "As long as it may still run here, no other node may start it."]  # fmt: skip
+
+    def _waiting(self, group: Group, peer: Peer | None) -> str:
+        other = "the other node" if peer is None else peer.name
+        what = "its addresses are off until" if group.muted else "it stays as it is until"
+        return f"{self._me} has it ({group.reason}), and {what} {other} has answered."
+
+    def _because_here(self, group: Group, peer: Peer | None) -> list[str]:
+        said = [f"{self._me} has it: {group.reason}."]
+        if peer is not None and not peer.dead and not peer.gone and peer.entry(group.key).claims:
+            said.append(f"{peer.name} claims it too; one of the nodes is about to give way.")
+        if group.pinned and group.spec.home != self._me:
+            said.append("An operator moved it here, so it does not go home by itself.")
+        return said
+
+    def _because_not_here(self, group: Group, peer: Peer | None) -> list[str]:
+        said = []
+        theirs = None if peer is None or peer.dead or peer.gone else self._custody.entry_of(peer, group)
+        if peer is not None and theirs is not None and theirs.posture is not Posture.NONE:
+            said.append(_THEIRS[theirs.posture].format(peer.name))
+        elif self._leaving:
+            said.append(f"hbd is being stopped on {self._me}.")
+        elif self._membership.status != "active":
+            said.append(self._not_active(peer))
+        elif peer is not None and theirs is not None:
+            said.append(self._nobody(group, peer))
+        if group.unable:
+            said.append(f"It did not start on {self._me}: {group.reason}.")
+        return said or [f"{self._me} does not have it: {group.reason or 'nothing asked for it yet'}."]
+
+    def _not_active(self, peer: Peer | None) -> str:
+        if peer is not None and not peer.alive and not peer.dead:
+            initdead_ms = self._config.timing.initdead_ms
+            return f"{peer.name} was not heard yet; so nothing is started for initdead ({initdead_ms} ms)."
+        return f"{self._me} is not active yet."
+
+    def _nobody(self, group: Group, peer: Peer) -> str:
+        report = peer.report
+        if peer.kind is PeerKind.UNKNOWN:
+            return f"It is not known yet what {peer.name} holds."
+        if peer.kind is PeerKind.CLASSIC:
+            return f"The conversation with {peer.name} (heartbeat 3.0.6) has not given it to {self._me}."
+        if report is None or report.groups is None:
+            return f"{peer.name} has not said yet what it holds."
+        if report.digest != self._custody.digest:
+            return f"haresources differs between {self._me} and {peer.name}, so nothing new is started."
+        if group.spec.home == peer.name and group.key not in peer.unable:
+            return f"{peer.name} is its home and may start it at any moment."
+        return f"{peer.name} has nothing of it."
+
+    # ------------------------------------------------------------ what would move it
+
+    def _would_move(self, group: Group, peer: Peer | None) -> list[str]:
+        if group.phase is Phase.BLOCKED:
+            return ["It is free once it is seen stopped: find out what keeps it, and stop that by hand."]
+        if peer is None:
+            return ["Nothing: there is no other node."]
+        if peer.dead or peer.gone:
+            return self._without_peer(group, peer)
+        if group.claims:
+            return self._from_here(group, peer)
+        if self._custody.entry_of(peer, group).claims:
+            return self._to_here(group, peer)
+        if group.unable:
+            return [f"`hbctl takeover` on {self._me} tries it here once more."]
+        return []
+
+    def _without_peer(self, group: Group, peer: Peer) -> list[str]:
+        state = "is dead" if peer.dead else "has left"
+        if not group.claims:
+            again = f"`hbctl takeover` tries it here once more; {peer.name} {state}."
+            return [again] if group.unable else []
+        said = [f"Nothing can take it while {peer.name} {state}."]
+        failback = self._config.auto_failback
+        if group.spec.home == peer.name and failback is not AutoFailback.OFF and not group.pinned:
+            said.append(f"It goes home when {peer.name} is back (auto_failback {failback.value}).")
+        return said
+
+    def _from_here(self, group: Group, peer: Peer) -> list[str]:
+        obstacle = self._obstacle(group, peer)
+        if obstacle:
+            return [obstacle]
+        said = [
+            f"`hbctl standby` on {self._me} gives it to {peer.name}.",
+            f"So does the end of {self._me}: at once if hbd is stopped in order, after {self._patience} "
+            "without a heartbeat on any link otherwise.",
+        ]
+        if group.spec.home == peer.name:
+            said.append(self._homeward(group, peer))
+        said += self._by_ipfail(peer.name)
+        return said
+
+    def _to_here(self, group: Group, peer: Peer) -> list[str]:
+        if group.unable:
+            return [f"`hbctl takeover` on {self._me} tries it here again; by itself it does not come back."]
+        theirs_ms = self._membership.patience_with(peer.name)
+        said = [
+            f"`hbctl takeover` on {self._me}, or `hbctl standby` on {peer.name}, brings it here.",
+            f"So does the end of {peer.name}: at once if it stops in order, after {theirs_ms} ms "
+            "without a heartbeat on any link otherwise.",
+        ]
+        if group.spec.home == self._me:
+            said.append(self._home_again(group, peer))
+        return said
+
+    def _obstacle(self, group: Group, peer: Peer) -> str:
+        """What keeps the other node from having it at all."""
+        report, ours = peer.report, self._custody.digest
+        if peer.kind is PeerKind.HBD and report is not None and report.digest not in ("", ours):
+            return f"Nothing, while haresources differs between {self._me} and {peer.name}."
+        if group.key in peer.unable:
+            return f"{peer.name} could not start it; `hbctl takeover` there tries it once more."
+        if self._membership.node_status[peer.name] != "active":
+            return f"Nothing, before {peer.name} is active."
+        return ""
+
+    def _homeward(self, group: Group, peer: Peer) -> str:
+        if group.pinned:
+            return f"It does not go home to {peer.name} by itself, since an operator moved it here."
+        match self._config.auto_failback:
+            case AutoFailback.OFF:
+                return f"It does not go home to {peer.name} by itself: auto_failback is off."
+            case other:
+                waits = self._waits or "as soon as both nodes are at rest"
+                return f"It goes home to {peer.name} {waits}: auto_failback is {other.value}."
+
+    def _home_again(self, group: Group, peer: Peer) -> str:
+        if self._custody.entry_of(peer, group).pinned:
+            return "It does not come home by itself, since an operator moved it there."
+        failback = self._config.auto_failback
+        if failback is AutoFailback.OFF:
+            return "It does not come home by itself: auto_failback is off."
+        return f"It comes home by itself when {peer.name} gives it: auto_failback is {failback.value}."
+
+    def _by_ipfail(self, peer: str) -> list[str]:
+        if not self._config.ipfail:
+            return []
+        return [f"So does a ping node or a carrier that {self._me} misses and {peer} does not (ipfail)."]
+
+    @property
+    def _patience(self) -> str:
+        return f"{self._config.timing.deadtime_ms} ms"
+
+
+_THEIRS = {
+    Posture.CLAIMED: "{0} is about to start it.",
+    Posture.STARTING: "{0} starts it.",
+    Posture.RUNNING: "{0} has it.",
+    Posture.STOPPING: "{0} stops it.",
+    Posture.BLOCKED: "It does not stop on {0}, and may still run there.",
+}

@@ -1,0 +1,84 @@
+"""The verbs that tell what happened, and why: why, history, events, log. Each returns the exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from typing import Any, NoReturn
+
+from hbd.bus import names
+from hbd.ctl import story
+from hbd.ctl.client import Daemon
+from hbd.dbusio import Message, unwrap
+
+WHOLE, USAGE = 0, 2
+
+
+async def why(daemon: Daemon, wanted: str) -> int:
+    """Explain one group."""
+    shown = await daemon.read()
+    group = story.find(shown.groups, wanted)
+    entries = None if group is None else await daemon.why(group.name)
+    if entries is None:
+        known = ", ".join(one.name for one in shown.groups)
+        print(f"hbctl: there is no group {wanted}; there is: {known or 'none'}", file=sys.stderr)
+        return USAGE
+    print(story.why(entries, await daemon.history(), shown.cluster.local_node))
+    return WHOLE
+
+
+async def history(daemon: Daemon, most: int, as_json: bool) -> int:
+    """Show the last decisions with their time lines."""
+    told = story.stories(await daemon.history())[-most:]
+    if as_json:
+        print(story.as_json([record for each in told for record in each]))
+    else:
+        print(story.as_text(told))
+    return WHOLE
+
+
+async def events(daemon: Daemon) -> int:
+    """Print each signal as one line, until interrupted."""
+    await daemon.read()  # A daemon that is not there is an error; one that goes later is an event.
+    await daemon.follow(
+        lambda signal: _print_event(*_event(signal)),
+        lambda owner: _print_event("hbd", "is on the bus" if owner else "has left the bus"),
+    )
+    await daemon.until(asyncio.Event())
+    return WHOLE
+
+
+def _print_event(what: str, text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}: {text}", flush=True)
+
+
+def _event(signal: Message) -> tuple[str, str]:
+    match signal.member:
+        case "PropertiesChanged":
+            return names.describe(signal.path), _assignments(unwrap(signal.body[1]))
+        case "InterfacesAdded":
+            return names.describe(signal.body[0]), "is new"
+        case "InterfacesRemoved":
+            return names.describe(signal.body[0]), "is gone"
+        case "TransitionFinished":
+            return f"transition {signal.body[0]}", signal.body[1]
+        case "Decided":
+            record = unwrap(signal.body[0])
+            return f"decision of {record['Node']}", story.event(record)
+        case other:
+            return names.describe(signal.path), str(other)
+
+
+def _assignments(properties: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in properties.items())
+
+
+def log(most: int, follow: bool, explain: bool) -> NoReturn:
+    """Become journalctl, which shows what hbd and its systemd units have said. Raises OSError."""
+    command = ["journalctl", "--unit=hbd.service", "--unit=hbd-orphan.service", f"--lines={most}"]
+    command += ["--follow"] if follow else []
+    command += ["--catalog"] if explain else []
+    sys.stdout.flush()
+    os.execvp(command[0], command)

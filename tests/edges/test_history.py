@@ -1,0 +1,112 @@
+"""What is kept of the decisions, on a real disk: across lives, torn lines and long years."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hbd import history
+from hbd.core.effects import Log
+from hbd.core.records import Decision, Evidence, Record, Step
+from hbd.history import History
+
+TAKE = Record(
+    node="linuxha1", life=7, number=1, generation=12, seq=90, at_ms=50_000, wall_s=1_700_000_000,
+    heard=(9, 77), decision=Decision.TAKE, group="192.168.85.3", peer="linuxha2", cause="linuxha2 is dead",
+    action="claims it and starts it", evidence=(Evidence("last heartbeat", "linuxha2", "eth1", 2003),),
+    steps=(Step(9, "192.168.85.3 start: done"),),
+)  # fmt: skip
+DONE = replace(TAKE, result="started", took_ms=80)
+
+
+def run(directory: Path, work: Callable[[History], None], logs: list[Log] | None = None) -> list[Record]:
+    """One life: what it begins with is known before `work`; what it knows at its end."""
+
+    async def live() -> list[Record]:
+        kept = History(directory, "boot", (logs if logs is not None else list[Log]()).append)
+        await kept.loaded.wait()
+        work(kept)
+        kept.close()
+        return kept.recent(0)
+
+    return asyncio.run(live())
+
+
+def test_records_outlast_the_daemon_with_everything_in_them(tmp_path: Path) -> None:
+    run(tmp_path, lambda kept: kept.note(TAKE))
+    run(tmp_path, lambda kept: kept.note(DONE))
+    assert run(tmp_path, lambda kept: None) == [replace(DONE, boot="boot")]
+
+
+def test_what_a_life_left_open_is_without_a_result_in_the_next(tmp_path: Path) -> None:
+    run(tmp_path, lambda kept: kept.note(TAKE))
+    (left,) = run(tmp_path, lambda kept: None)
+    assert left.result == history.UNFINISHED
+
+
+def test_a_torn_line_costs_itself_only(tmp_path: Path) -> None:
+    run(tmp_path, lambda kept: kept.note(DONE))
+    path = tmp_path / "records"
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[: len(whole) // 2])
+    run(tmp_path, lambda kept: kept.note(replace(DONE, number=2)))
+    assert [record.number for record in run(tmp_path, lambda kept: None)] == [1, 2]
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"7", b"\xff", b'{"heard": 3}', b"{" * 100_000])
+def test_what_is_no_record_is_passed_over(line: bytes, tmp_path: Path) -> None:
+    good = history.encode(replace(DONE, boot="b"))
+    (tmp_path / "records").write_bytes(line + b"\n" + good)
+    assert list(history.load(tmp_path).values()) == [replace(DONE, boot="b")]
+
+
+def test_a_record_of_a_later_version_of_hbd_is_passed_over(tmp_path: Path) -> None:
+    good = history.encode(DONE)
+    (tmp_path / "records").write_bytes(good.replace(b'"take"', b'"levitate"') + good)
+    assert len(history.load(tmp_path)) == 1
+
+
+def test_files_and_memory_stay_bounded_and_the_newest_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "LONGEST_FILE_BYTES", 20_000)
+    monkeypatch.setattr(history, "MOST_RECORDS", 30)
+    for life in range(20):
+
+        def work(kept: History, life: int = life) -> None:
+            for number in range(10):
+                kept.note(replace(DONE, life=life, number=number))
+
+        assert len(run(tmp_path, work)) <= 30
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 60_000
+    last = run(tmp_path, lambda kept: None)
+    assert [(record.life, record.number) for record in last] == [
+        (life, number) for life in (17, 18, 19) for number in range(10)
+    ]
+
+
+def test_a_directory_that_cannot_be_written_is_said_once_and_costs_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "history").write_text("a file where the directory should be")
+    logs: list[Log] = []
+
+    def work(kept: History) -> None:
+        for number in range(5):
+            kept.note(replace(DONE, number=number))
+
+    assert len(run(tmp_path / "history", work, logs)) == 5
+    assert len(logs) == 1
+    assert "Decisions cannot be kept in" in logs[0].text
+
+
+def test_each_new_version_is_shown_to_whoever_asked_for_it(tmp_path: Path) -> None:
+    shown: list[Record] = []
+
+    def work(kept: History) -> None:
+        kept.subscribe(shown.append)
+        kept.note(TAKE)
+        kept.note(DONE)
+
+    run(tmp_path, work)
+    assert [record.result for record in shown] == ["", "started"]
