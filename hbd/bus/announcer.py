@@ -3,7 +3,8 @@
 Signals are made of the difference between both when the bus takes them, and not when something happens.
 So nothing piles up here while the bus is slow, stopped or away: what has changed ten times meanwhile is
 announced once, as it is then, and what is as it was is not announced at all. Only ends of transitions
-and decisions cannot be made up later. They wait in a queue that is bounded; what it has no room for is counted.
+and decisions cannot be made up later. They wait in queues that are bounded; what has no room there is
+counted.
 """
 
 from __future__ import annotations
