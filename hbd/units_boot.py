@@ -1,8 +1,9 @@
 """Managed units at the machine's boot and shutdown.
 
 At boot nobody but hbd may start them, or both machines would; so whatever else would do it is reported. At
-shutdown hbd has to release before systemd stops anything: a run-time drop-in orders hbd after every unit it
-manages, and systemd stops in the reverse order.
+shutdown hbd has to release before systemd stops anything: hbd.service is ordered after hbd-units.target,
+which a run-time drop-in orders after every unit that hbd manages, and systemd stops in the reverse order.
+Not hbd.service itself: a start of a unit that is under way would hold up the restart of an hbd that was killed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from hbd.systemd1 import Systemd, UnitState
 
-DROP_IN = Path("/run/systemd/system/hbd.service.d/50-managed-units.conf")
+DROP_IN = Path("/run/systemd/system/hbd-units.target.d/50-managed-units.conf")
 
 _PULLED_BY = {
     "WantedBy": "is wanted by",
@@ -31,7 +32,7 @@ _MOST_UNITS = 200
 
 
 async def order_after(systemd: Systemd, units: Sequence[str], drop_in: Path = DROP_IN) -> bool:
-    """Have hbd.service ordered after these units; whether anything had to be changed.
+    """Have hbd ordered after these units; whether anything had to be changed.
 
     Raises BusError if systemd does not take it in, OSError if the file cannot be written.
     """

@@ -10,4 +10,8 @@ def test_hbd_is_ordered_after_its_units_before_it_has_come_to_rest(lab: Lab) -> 
     lab.boot()
     start(lab)
     one = lab[ONE]
-    wait_until(lambda: "httpd.service" in one.run("systemctl show hbd -p After").stdout, 1.5, "the order")
+    ordered = "systemctl show hbd-units.target -p After"
+    wait_until(lambda: "httpd.service" in one.run(ordered).stdout, 1.5, "the order")
+    after = one.run("systemctl show hbd -p After").stdout
+    assert "hbd-units.target" in after
+    assert "httpd.service" not in after
