@@ -3,7 +3,7 @@
 At boot nobody but hbd may start them, or both machines would; so whatever else would do it is reported. At
 shutdown hbd has to release before systemd stops anything: hbd.service is ordered after hbd-units.target,
 which a run-time drop-in orders after every unit that hbd manages, and systemd stops in the reverse order.
-Not hbd.service itself: a start of a unit that is under way would hold up the restart of an hbd that was killed.
+Not hbd.service itself: a start of a unit that is under way would hold up the restart of a killed hbd.
 """
 
 from __future__ import annotations

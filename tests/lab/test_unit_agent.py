@@ -649,7 +649,7 @@ def test_a_change_during_a_time_without_connection_is_seen_after_it(machine: Mac
 # ---------------------------------------------------------------- boot and shutdown
 
 
-def test_the_order_after_the_units_is_known_and_systemd_is_reloaded_only_for_a_change(machine: Machine) -> None:
+def test_the_order_after_the_units_is_known_and_systemd_reloads_only_for_a_change(machine: Machine) -> None:
     machine.unit("hbd.service", SLEEP)
     drop_in = Path(machine.root(str(UNITS / "hbd.service.d/50-managed-units.conf")))
 
