@@ -248,6 +248,59 @@ def test_uninstalling_leaves_the_machine_as_it_was_but_for_what_is_the_administr
     assert (root / "etc/ha.d/ha.cf").read_text() == "etc/ha.d/ha.cf"
 
 
+OLD_NAMES = (
+    "usr/bin/cl_status",
+    "usr/share/heartbeat/hb_standby",
+    "usr/share/heartbeat/hb_takeover",
+    "usr/lib/heartbeat/hb_standby",
+    "usr/lib/heartbeat/hb_takeover",
+    "usr/lib/heartbeat/heartbeat",
+    "usr/libexec/heartbeat/heartbeat",
+)
+
+
+def test_heartbeats_commands_are_answered_where_heartbeat_is_not_installed(machine: Path) -> None:
+    for name in OLD_NAMES:
+        assert os.readlink(machine / name) == "/usr/lib/hbd/old-command"
+
+    asked = run_in(machine, "/usr/bin/cl_status", "hbstatus", check=False)
+    standby = run_in(machine, "/usr/share/heartbeat/hb_standby", "nonsense", check=False)
+    stopped = run_in(machine, "/usr/libexec/heartbeat/heartbeat", "-s", check=False)
+
+    assert (asked.returncode, asked.stdout) == (1, "Heartbeat is stopped on this machine.\n")
+    said = "/usr/share/heartbeat/hb_standby: wrong resources(nonsense).\nusage:\n"
+    usage = "/usr/share/heartbeat/hb_standby [all|foreign|local|failback]\n"
+    assert (standby.returncode, standby.stdout, standby.stderr) == (1, said, usage)
+    assert (stopped.returncode, stopped.stdout) == (3, "heartbeat is stopped. No process\n")
+
+
+def test_where_heartbeat_is_installed_its_commands_stay_and_hbd_lays_none(
+    wheels: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "machine"
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "usr/bin/cl_status").write_text("heartbeat's")
+
+    install(root, wheels)
+
+    assert (root / "usr/bin/cl_status").read_text() == "heartbeat's"
+    assert not any((root / name).exists() for name in OLD_NAMES[1:])
+
+
+def test_a_heartbeat_that_is_installed_later_keeps_its_commands_when_hbd_goes(
+    machine: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "machine"
+    command("cp", "-a", machine, root)
+    (root / OLD_NAMES[0]).unlink()
+    (root / OLD_NAMES[0]).write_text("heartbeat's")
+
+    command(CHECKOUT / "install", "--uninstall", "--destdir", root)
+
+    assert (root / OLD_NAMES[0]).read_text() == "heartbeat's"
+    assert not any(os.path.lexists(root / name) for name in OLD_NAMES[1:])
+
+
 def test_uninstalling_where_nothing_is_installed_is_no_error(tmp_path: Path) -> None:
     done = command(CHECKOUT / "install", "--uninstall", "--destdir", tmp_path)
 

@@ -11,6 +11,7 @@ from hbd.bus import names
 from hbd.ctl.snapshot import Snapshot, snapshot
 from hbd.dbusio import (
     BROKER,
+    BROKER_PATH,
     CALL_TIMEOUT_S,
     DISCONNECTED,
     SYSTEM_BUS,
@@ -69,6 +70,17 @@ class Daemon:
     async def steer(self, member: str, *arguments: str) -> None:
         """Freeze, Thaw or ConfirmDead."""
         await self._call(names.ROOT, names.CLUSTER, member, "s" * len(arguments), *arguments)
+
+    async def pid(self) -> int:
+        """The daemon's process."""
+        try:
+            member = "GetConnectionUnixProcessID"
+            (pid,) = await self._bus.call(BROKER, BROKER_PATH, BROKER, member, "s", (names.BUS_NAME,))
+        except BusError as error:
+            if error.name in NOBODY:
+                raise NotRunning("hbd is not running") from error
+            raise
+        return int(pid)
 
     async def reload(self) -> None:
         """Have the configuration read again."""

@@ -74,12 +74,17 @@ class Machine:
         return f"/etc/init.d/{name}" if name in self.init_scripts else None
 
 
+GIVEN_BACK = ", until heartbeat's package is removed and hbd's ./install run again"
+HANDS_OVER = f"is for the old daemon{GIVEN_BACK}; under hbd also: "
+OLD_COMMAND = "/usr/lib/hbd/old-command"
+"""What answers under heartbeat's names where its package is not (`./install`)."""
+
 MOVED: dict[str, str] = {
-    "/usr/bin/cl_status": "asks the old daemon; under hbd: hbctl status, hbctl status --json, or D-Bus",
-    "/usr/share/heartbeat/hb_standby": "under hbd: hbctl standby [all|local|foreign|failback]",
-    "/usr/share/heartbeat/hb_takeover": "under hbd: hbctl takeover [all|local|foreign|failback]",
-    "/usr/lib/heartbeat/hb_standby": "under hbd: hbctl standby [all|local|foreign|failback]",
-    "/usr/lib/heartbeat/hb_takeover": "under hbd: hbctl takeover [all|local|foreign|failback]",
+    "/usr/bin/cl_status": f"asks the old daemon{GIVEN_BACK}; under hbd also: hbctl status [--json], or D-Bus",
+    "/usr/share/heartbeat/hb_standby": f"{HANDS_OVER}hbctl standby [all|local|foreign|failback]",
+    "/usr/share/heartbeat/hb_takeover": f"{HANDS_OVER}hbctl takeover [all|local|foreign|failback]",
+    "/usr/lib/heartbeat/hb_standby": f"{HANDS_OVER}hbctl standby [all|local|foreign|failback]",
+    "/usr/lib/heartbeat/hb_takeover": f"{HANDS_OVER}hbctl takeover [all|local|foreign|failback]",
     "/var/lib/heartbeat/fifo": "hbd reads no fifo; what writes to it must call hbctl instead",
     "/var/run/heartbeat/rsctmp": "hbd has no such directory: units have their own (RuntimeDirectory=)",
     "/etc/logd.cf": "hbd writes to the journal itself; ha_logd is needed by other programs at most",

@@ -18,6 +18,7 @@ from hbd.config.rootfs import inside
 from hbd.config.units import UnitFiles
 from hbd.ctl.differences import (
     MOVED,
+    OLD_COMMAND,
     SHIPPED_RC_D,
     Kind,
     Machine,
@@ -82,7 +83,7 @@ def observe(directory: Path, root: Path) -> Machine:
         uuid=_uuid(_bytes(old / "hb_uuid")),
         hbd_uuid=_uuid(_bytes(root / "var/lib/hbd/uuid")),
         remembered=tuple(_first_words(_bytes(old / "hostcache"))),
-        present=frozenset(path for path in MOVED if _exists(root, path)),
+        present=frozenset(path for path in MOVED if _exists(root, path) and not _is_ours(root, path)),
         own_rc_d=tuple(
             str(directory / "rc.d" / name)
             for name in _names(directory / "rc.d")
@@ -100,6 +101,12 @@ def _words(path: Path, split: Callable[[str, str], Iterable[T]]) -> list[T]:
 def _remark(finding: Finding) -> Remark:
     kind = Kind.ERROR if finding.severity is Severity.ERROR else Kind.NOTE
     return Remark(finding.place, kind, finding.text)
+
+
+def _is_ours(root: Path, path: str) -> bool:
+    """A link that ./install has laid in the place of an old command."""
+    place = root / path.lstrip("/")
+    return place.is_symlink() and os.readlink(place) == OLD_COMMAND
 
 
 def _exists(root: Path, path: str) -> bool:
