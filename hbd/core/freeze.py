@@ -26,7 +26,8 @@ from hbd.core.effects import FreezeRecord, Kind, Level, StoreFreeze
 from hbd.core.report import FREEZE_MAX
 from hbd.errors import Refused
 
-FROZEN = "the cluster is frozen: nothing is started, stopped or moved before it is thawed (hbctl thaw)"
+RULE = "nothing is started, stopped or moved before it is thawed (hbctl thaw)"
+FROZEN = f"the cluster is frozen: {RULE}"
 
 
 class Freeze:
@@ -59,7 +60,7 @@ class Freeze:
                     f"{peer.name} runs heartbeat 3.0.6, which cannot be frozen: it would go on taking over"
                 )
         self._become(self.mark + (2 if self.frozen else 1))
-        self._desk.warn(Kind.FREEZE, f"an operator froze the cluster here. {_capital(FROZEN)}")
+        self._desk.warn(Kind.FREEZE, f"an operator froze the cluster here: {RULE}")
 
     def thaw(self) -> None:
         """An operator's wish. Where nothing is frozen, nothing changes."""
@@ -72,7 +73,7 @@ class Freeze:
     def begin(self) -> None:
         """hbd starts: what was frozen is frozen, after a reboot too."""
         if self.frozen:
-            self._desk.warn(Kind.FREEZE, f"since before this start {FROZEN}")
+            self._desk.warn(Kind.FREEZE, f"the cluster is frozen since before this start: {RULE}")
 
     def heard(self, peer: Peer) -> None:
         """A report of the peer was applied."""
@@ -82,9 +83,9 @@ class Freeze:
             was_frozen = self.frozen
             self._become(theirs)
             if self.frozen:
-                self._desk.warn(Kind.FREEZE, f"{peer.name} was frozen: {FROZEN}", node=peer.name)
+                self._desk.warn(Kind.FREEZE, f"{peer.name} says that {FROZEN}", node=peer.name)
             elif was_frozen:
-                text = f"{peer.name} was thawed, and this node with it: the ordinary rules hold again"
+                text = f"{peer.name} says that the cluster is thawed: the ordinary rules hold again"
                 self._desk.warn(Kind.FREEZE, text, node=peer.name)
         elif theirs < self.mark:
             self._agreed_mark = 0
@@ -110,8 +111,9 @@ class Freeze:
                 )  # fmt: skip
         if self.frozen and not self.agreed and all(self._is_known_to(peer) for peer in peers):
             self._agreed_mark = self.mark
-            names = ", ".join(peer.name for peer in peers) or "nobody else"
-            self._desk.info(Kind.FREEZE, f"{names} has to know that this node is frozen, and does")
+            for peer in peers:
+                text = f"{peer.name} knows of the freeze: no silence of this node frees what it has"
+                self._desk.info(Kind.FREEZE, text, node=peer.name)
         sealed = tuple(peer.name for peer in peers if peer.sealed)
         record = FreezeRecord(self.mark, self.agreed, sealed)
         if record != self._stored:
@@ -157,7 +159,3 @@ def still_sealed(peer: Peer) -> str:
         f"{peer.name} was frozen when it fell silent and may still run {held or 'nothing'}: that is taken "
         f"over only when {peer.name} is heard again, or after hbctl confirm-dead {peer.name}"
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -53,7 +53,7 @@ def test_either_node_may_thaw_what_the_other_froze() -> None:
     pair = frozen(Pair().started())
     pair.ask(pair.beta, Thaw())
     pair.until(lambda: all_thawed(pair.alpha, pair.beta), 1000)
-    pair.logged(pair.alpha, "beta was thawed, and this node with it")
+    pair.logged(pair.alpha, "beta says that the cluster is thawed")
 
 
 def test_a_thaw_where_nothing_is_frozen_changes_nothing() -> None:
@@ -138,7 +138,7 @@ def test_a_node_that_boots_while_the_cluster_is_frozen_starts_nothing() -> None:
     booted_ms = pair.now_ms
     pair.beta.power_on()
     pair.run(20_000)
-    pair.logged(pair.beta, "since before this start the cluster is frozen", booted_ms)
+    pair.logged(pair.beta, "the cluster is frozen since before this start", booted_ms)
     assert nothing_began(pair, booted_ms)
     pair.ask(pair.beta, Thaw())
     pair.until(lambda: pair.owners() == at_home(GROUPS), 1000)
@@ -476,6 +476,24 @@ def test_an_oath_ends_the_wait_for_initdead() -> None:
 def test_an_oath_is_refused_with_a_reason(node: str, refusal: str) -> None:
     pair = Pair().started()
     assert pair.ask(pair.alpha, ConfirmDead(node)).refused == refusal
+
+
+def test_an_oath_frees_what_a_node_with_other_haresources_may_have_held() -> None:
+    pair = Pair().started()
+    pair.beta.config = replace(pair.beta.config, groups=(GROUPS[1],))
+    pair.ask(pair.beta, Reload(pair.beta.config))
+    pair.ask(pair.beta, Freeze())
+    pair.run(500)
+    pair.alpha.power_off()
+    pair.beta.power_off()
+    pair.run(5000)
+    pair.alpha.power_on()
+    pair.run(100)
+    pair.ask(pair.alpha, Thaw())
+    pair.run(15_000)
+    assert pair.owners() == {SHOP_KEY: "", FILES_KEY: ""}
+    pair.ask(pair.alpha, ConfirmDead("beta"))
+    pair.until(lambda: pair.owners() == all_on("alpha"), 500)
 
 
 def test_an_oath_is_void_once_anything_is_heard() -> None:
