@@ -49,6 +49,7 @@ from hbd.lease import KernelLease, settle
 from hbd.logs.sinks import FACILITIES, syslog_socket
 from hbd.logs.writer import LogFiles, describe
 from hbd.media.table import Media
+from hbd.metrics.writer import Metrics
 from hbd.netlink import Netlink
 from hbd.notify import Notifier
 from hbd.respawn import Keeper
@@ -298,11 +299,15 @@ class Daemon:
                 feed=self._feed,
             ),
         )
-        service = Service(driver.ask, self.reload, history, self._core.explain)
+        service = Service(
+            driver.ask, self.reload, history, self._core.explain, figures=self._figures
+        )
+        self._metrics = Metrics(lambda: {**service.statistics(), **self._figures()})
         history.subscribe(service.decided)
         driver.subscribe(self._expect)
         driver.subscribe(self._notifier.show)
         driver.subscribe(service.publish)
+        driver.subscribe(self._metrics.show)
         for failed in (driver.failed, jobs.failed):
             failed.add_done_callback(_crash_of)
         self._driver, self._jobs, self._clients = driver, jobs, clients
@@ -331,6 +336,7 @@ class Daemon:
         jobs.close()
         clients.close()
         lease.close()
+        self._metrics.close()
         paths.close()
         addresses.close()
         netlink.close()
@@ -384,6 +390,7 @@ class Daemon:
     def _adapt(self, config: Config) -> None:
         """What the edges keep of the configuration."""
         self._config = config
+        self._metrics.use(config.metrics)
         self._run.store_clients(tuple(client.unit for client in config.clients if not client.is_built_in))
         self._expect(self._core.view())
         self._watchdog.use(config.watchdog, timeline.device_timeout_s(config.timing))
@@ -399,6 +406,10 @@ class Daemon:
                 f"that (deadtime {timing.deadtime_ms} ms, keepalive {timing.keepalive_ms} ms)"
             )
             self._journal.log(Log(Level.ERROR, Kind.WATCHDOG, text))
+
+    def _figures(self) -> dict[str, int]:
+        """What the edges count."""
+        return {"journal_lost": self._journal.lost}
 
     def _surroundings(self) -> Surroundings:
         """What scripts are run with, as of now."""

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "hbd"
 EDGES = (
     "abort", "agents", "bus", "clock", "cores", "driver", "history", "jobs", "journal", "lease", "logs",
-    "media", "notify", "realtime", "respawn", "state", "units_boot", "watchdog",
+    "media", "metrics", "notify", "realtime", "respawn", "state", "units_boot", "watchdog",
 )  # fmt: skip
 SHARED = ("hbd.netlink", "hbd.systemd1", "hbd.dbusio", "hbd.reconnecting")
 VALUES = (

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -47,8 +48,16 @@ class Service:
     """
 
     def __init__(
-        self, ask: Ask, reload: Reload, decisions: Decisions, explain: Explain, address: str = SYSTEM_BUS
+        self,
+        ask: Ask,
+        reload: Reload,
+        decisions: Decisions,
+        explain: Explain,
+        address: str = SYSTEM_BUS,
+        figures: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
+        """`figures`: what other edges count, for GetStatistics."""
+        self._figures = figures
         self._ask = ask
         self._reload = reload
         self._decisions, self._explain = decisions, explain
@@ -237,7 +246,7 @@ class Service:
                 await self._reload()
                 return []
             case (names.CLUSTER, "GetStatistics"):
-                return [variants(methods.statistics(self._view, self.statistics()))]
+                return [variants(methods.statistics(self._view, {**self.statistics(), **self._figures()}))]
             case (names.GROUP, "Why"):
                 return [[variants(entry) for entry in self._why(self._group(path))]]
             case (names.CLUSTER, "GetHistory"):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from hbd.config.directives import Directive, Draft, Takes, choice, duration, read, switch
 from hbd.config.findings import Findings, Word, suggestion
+from hbd.config.hacf import OUT_OF_REACH
 from hbd.config.model import GroupSpec, Limits
 
 
@@ -36,6 +37,8 @@ class HbdCf:
     """None: as ha.cf has it."""
     ipfail_said: Word | None = None
     """Where that stands."""
+    metrics: str | None = None
+    """The file for Prometheus."""
 
     def critical_keys(
         self, groups: tuple[GroupSpec, ...], watchdog: str | None, found: Findings
@@ -58,6 +61,19 @@ def _critical(draft: HbdCfDraft, name: str, word: Word) -> None:
     draft.critical.append(word)
 
 
+def _metrics(draft: HbdCfDraft, name: str, word: Word) -> None:
+    draft.texts.pop(name, None)
+    if not word.text.startswith("/"):
+        example = "/var/lib/prometheus/node-exporter/hbd.prom"
+        draft.found.error(word, f"{name} needs an absolute path, as in {example}")
+        return
+    draft.texts[name] = word.text
+    if word.text.startswith(OUT_OF_REACH):
+        draft.found.warning(word, f"{word.text} is out of reach: hbd.service has ProtectHome=yes")
+    elif not word.text.endswith(".prom"):
+        draft.found.warning(word, "node_exporter reads only files whose names end in .prom")
+
+
 ROWS: tuple[Directive[HbdCfDraft], ...] = (
     Directive("start-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
     Directive("stop-timeout", Takes.ONE, duration(minimum_ms=1), default="120"),
@@ -66,6 +82,7 @@ ROWS: tuple[Directive[HbdCfDraft], ...] = (
     Directive("critical", Takes.MANY, _critical),
     Directive("lease", Takes.ONE, switch, default="on"),
     Directive("ipfail", Takes.ONE, switch),
+    Directive("metrics", Takes.LINE, _metrics),
 )
 TABLE = {row.name: row for row in ROWS}
 
@@ -92,4 +109,5 @@ def parse(text: str, path: str, found: Findings, ha_cf_names: Container[str] = (
         lease=draft.switches.get("lease", True),
         ipfail=draft.switches.get("ipfail"),
         ipfail_said=draft.said.get("ipfail"),
+        metrics=draft.texts.get("metrics"),
     )

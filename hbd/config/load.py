@@ -113,6 +113,7 @@ def _config(
         ipfail=named if hbd_cf.ipfail is None else hbd_cf.ipfail,
         limits=hbd_cf.limits,
         lease=hbd_cf.lease,
+        metrics=hbd_cf.metrics,
         logging=ha_cf.logging,
         environment=ha_cf.environment,
         compression=ha_cf.compression,

@@ -359,6 +359,8 @@ class Config:
     limits: Limits = Limits()
     lease: bool = True
     """hbd.cf: the kernel lets nothing out from our addresses while hbd is not heard of."""
+    metrics: str | None = None
+    """hbd.cf: the file that is written for Prometheus' node_exporter."""
     logging: Logging = Logging()
     compression: Compression | None = None
     """None: nothing that is sent is compressed. What comes in may be, in any case."""

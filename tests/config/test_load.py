@@ -301,3 +301,20 @@ def test_the_lease_is_on_unless_hbd_cf_says_otherwise(machine: Machine) -> None:
     assert machine.load().lease
     machine.write("hbd.cf", "lease off\n")
     assert not machine.load().lease
+
+
+def test_metrics_are_written_where_hbd_cf_says_if_that_can_be(machine: Machine) -> None:
+    assert machine.load().metrics is None
+    machine.write("hbd.cf", "metrics /var/lib/prometheus/node-exporter/hbd.prom\n")
+    assert machine.load().metrics == "/var/lib/prometheus/node-exporter/hbd.prom"
+    assert machine.check() == []
+    for path, complaint in (
+        (
+            "hbd.prom",
+            "error: metrics needs an absolute path, as in /var/lib/prometheus/node-exporter/hbd.prom",
+        ),
+        ("/root/hbd.prom", "warning: /root/hbd.prom is out of reach: hbd.service has ProtectHome=yes"),
+        ("/var/hbd.txt", "warning: node_exporter reads only files whose names end in .prom"),
+    ):
+        machine.write("hbd.cf", f"metrics {path}\n")
+        assert machine.check() == [f"hbd.cf:1:9: {complaint}"]

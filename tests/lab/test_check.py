@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.lab import Lab, Node
-from tests.lab.cluster import HARESOURCES, ONE, TWO, Timings, running_pair
+from tests.lab.cluster import GROUP, HARESOURCES, ONE, TWO, Timings, configure, settle, start, stop
 from tests.lab.host import wait_until
 
 ROUTER = "192.168.85.254"
+METRICS = "/var/tmp/hbd.prom"
 PATIENT = Timings(500, 1500, 3000, 10_000)
 """With less initdead than this, the parser warns."""
 HA_CF, AUTHKEYS = "/etc/ha.d/ha.cf", "/etc/ha.d/authkeys"
@@ -20,7 +22,13 @@ HA_CF, AUTHKEYS = "/etc/ha.d/ha.cf", "/etc/ha.d/authkeys"
 
 @pytest.fixture(scope="module")
 def pair(hbd_layer: Path) -> Iterator[Lab]:
-    with running_pair(hbd_layer, timings=PATIENT, extra=(f"ping {ROUTER}",)) as lab:
+    with Lab(layers=[hbd_layer]) as lab:
+        configure(lab, timings=PATIENT, extra=(f"ping {ROUTER}",))
+        for node in lab.nodes.values():
+            node.write("/etc/ha.d/hbd.cf", f"metrics {METRICS}\n")
+        lab.boot()
+        start(lab)
+        settle(lab, owned_by=ONE)
         yield lab
 
 
@@ -120,8 +128,35 @@ def test_a_ping_node_that_is_no_witness_is_found_before_it_is_used(pair: Lab) ->
     ]
 
 
+def metrics(node: Node) -> dict[tuple[str, ...], float]:
+    """The file, by name and labels, as Prometheus' own parser reads it."""
+    text = node.run(["cat", METRICS]).stdout
+    return {
+        (sample.name, *(sample.labels[key] for key in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_the_metrics_tell_of_a_failover_and_a_daemon_that_was_stopped_leaves_none(pair: Lab) -> None:
+    wait_until(lambda: metrics(pair[TWO])["hbd_group_owner", GROUP, ONE] == 1, 20, "the owner")
+    before = metrics(pair[TWO])
+    assert before["hbd_node_up", "normal", ONE] == 1
+    assert before["hbd_link_up", "eth1", "bcast", ONE] == 1
+    assert before["hbd_heartbeats_received_total", ONE] > 0
+    stop(pair, ONE)
+    pair[ONE].run(f"test ! -e {METRICS}")
+    settle(pair, TWO, owned_by=TWO)
+    wait_until(lambda: metrics(pair[TWO])["hbd_group_owner", GROUP, TWO] == 1, 20, "the new owner")
+    after = metrics(pair[TWO])
+    assert after["hbd_group_owner", GROUP, ONE] == 0
+    assert after["hbd_group_job_duration_seconds_count", GROUP, "start"] == 1
+    assert after["hbd_group_job_duration_seconds_sum", GROUP, "start"] > 0
+    assert after["hbd_deaths_total", ONE] == 0
+
+
 def test_without_the_daemon_everything_else_is_told(pair: Lab) -> None:
-    pair[TWO].run("systemctl stop hbd")
+    stop(pair, TWO)
     assert check(pair[TWO]) == (0, [])
     told = facts(pair[TWO])
     assert told["daemon"] == ["hbd does not run here"]
