@@ -134,8 +134,8 @@ class Work(Protocol):
     def abandon(self, job: JobId) -> None:
         """Post no JobDone for it any more."""
 
-    def watch(self, resource: ResourceSpec, post: Post) -> None:
-        """Post ResourceSeen when it changes."""
+    def watch(self, effect: Watch, post: Post) -> None:
+        """Post ResourceSeen when it changes, and at once if it is not what is known."""
 
     def unwatch(self, resource: ResourceSpec) -> None:
         """No longer."""
@@ -286,8 +286,8 @@ class Driver:
                     self._edges.paths.watch(effect, self.post)
                 case Permit(until_ms):
                     self._edges.work.permit(until_ms)
-                case Watch(resource):
-                    self._edges.work.watch(resource, self.post)
+                case Watch():
+                    self._edges.work.watch(effect, self.post)
                 case Unwatch(resource):
                     self._edges.work.unwatch(resource)
                 case OpenLink(spec):

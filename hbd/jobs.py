@@ -29,6 +29,7 @@ from hbd.core.effects import (
     StartJob,
     StartResource,
     StopResource,
+    Watch,
 )
 from hbd.core.events import Condition, Event, JobDone, JobId, Outcome, Result
 from hbd.errors import EdgeError
@@ -38,6 +39,12 @@ Post = Callable[[Event], None]
 
 class Watching(Protocol):
     """As in `hbd.agents.base`."""
+
+    def hold(self) -> None:
+        """Look no more until `resume`."""
+
+    def resume(self, left: Condition | None) -> None:
+        """Look again, and post what is not as it was left."""
 
     def cancel(self) -> None:
         """Post nothing more."""
@@ -55,8 +62,8 @@ class Agent(Protocol):
     async def probe(self, resource: Any) -> Condition:
         """What is so now."""
 
-    def watch(self, resource: Any, post: Post) -> Watching:
-        """Post ResourceSeen when it changes."""
+    def watch(self, resource: Any, known: Condition, post: Post) -> Watching:
+        """Post ResourceSeen when it changes, and at once if it is not what is known."""
 
 
 class Addresses(Protocol):
@@ -104,6 +111,9 @@ class Jobs:
         task = self._loop.create_task(self._act(effect.action), name=f"job {effect.job}: {effect.action}")
         limit = self._loop.call_later(effect.limit_ms / 1000, self._expire, effect.job, effect.limit_ms)
         self._running[effect.job] = _Running(effect.action, post, task, limit)
+        # What our own job does is told by its end; to look meanwhile would only take time from it.
+        for watching in self._watches_of(effect.action):
+            watching.hold()
         task.add_done_callback(partial(self._done, effect.job))
 
     def abandon(self, job: JobId) -> None:
@@ -112,11 +122,13 @@ class Jobs:
         if running is not None:
             running.limit.cancel()
             self._let_go(running.task)
+            self._resume(running.action, None)
 
-    def watch(self, resource: ResourceSpec, post: Post) -> None:
+    def watch(self, effect: Watch, post: Post) -> None:
         """Post ResourceSeen when it changes; a second watch replaces the first."""
+        resource = effect.resource
         self.unwatch(resource)
-        self._watches[resource] = self._agents[type(resource)].watch(resource, post)
+        self._watches[resource] = self._agents[type(resource)].watch(resource, effect.known, post)
 
     def unwatch(self, resource: ResourceSpec) -> None:
         """Post nothing more about it."""
@@ -160,6 +172,25 @@ class Jobs:
         if outcome is not None:
             del self._running[job]
             running.post(JobDone(job, outcome))
+            self._resume(running.action, outcome)
+
+    def _watches_of(self, action: Action) -> list[Watching]:
+        """Of the resources that an action changes."""
+        match action:
+            case StartResource(resource) | StopResource(resource, _):
+                resources: tuple[ResourceSpec, ...] = (resource,)
+            case DropAddresses(addresses):
+                resources = addresses
+            case _:
+                return []
+        return [self._watches[each] for each in resources if each in self._watches]
+
+    def _resume(self, action: Action, outcome: Outcome | None) -> None:
+        left = None
+        if outcome is not None and outcome.result is Result.OK:
+            left = Condition.RUNNING if isinstance(action, StartResource) else Condition.STOPPED
+        for watching in self._watches_of(action):
+            watching.resume(left)
 
     def _outcome(self, action: Action, task: asyncio.Task[Outcome]) -> Outcome | None:
         if task.cancelled():
@@ -179,6 +210,7 @@ class Jobs:
         self._let_go(running.task)
         reason = f"no answer within {limit_ms / 1000:g} s"
         running.post(JobDone(job, _unanswered(running.action, Result.UNKNOWN, reason)))
+        self._resume(running.action, None)
 
     def _let_go(self, task: asyncio.Task[Outcome]) -> None:
         """Nobody waits for it, but a bug in it is still a bug."""

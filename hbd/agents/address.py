@@ -20,7 +20,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from hbd.agents.announce import Announcer
-from hbd.agents.base import Post
+from hbd.agents.base import Pause, Post
 from hbd.agents.findif import Tables, find
 from hbd.config.model import AddressResource
 from hbd.core.events import OK, Condition, Outcome, ResourceSeen, Result
@@ -29,6 +29,8 @@ from hbd.netlink import Address, AddressSeen, Link, LinkSeen, Netlink, NoAnswer,
 
 log = logging.getLogger(__name__)
 
+LOOK_AGAIN_S = 0.5
+"""After a question to the kernel that got no answer."""
 SYSCTL = Path("/proc/sys/net/ipv4/conf")
 
 
@@ -80,9 +82,21 @@ class AddressAgent:
             return Condition.UNKNOWN
         return Condition.RUNNING if any(not address.refused for address in found) else Condition.STOPPED
 
-    def watch(self, resource: AddressResource, post: Post) -> AddressWatch:
-        """Post its condition once, and then whenever the kernel's notices show that it changed."""
-        return AddressWatch(self, self._netlink, resource, post)
+    def watch(self, resource: AddressResource, known: Condition, post: Post) -> AddressWatch:
+        """Post its condition whenever the kernel's notices show that it is not what is known."""
+        return AddressWatch(self, self._netlink, resource, known, post)
+
+    async def look(self, resource: AddressResource) -> ResourceSeen:
+        """What `probe` finds, and where. Raises EdgeError."""
+        found = _having({resource.ip}, await self._netlink.addresses(_version(resource)))
+        used = [address for address in found if not address.refused]
+        if not used:
+            return ResourceSeen(resource, Condition.STOPPED)
+        links = {link.index: link for link in await self._netlink.links()}
+        places = [links[address.index] for address in used if address.index in links]
+        where = "on " + ", ".join(link.name for link in places)
+        aside = bool(places) and all(link.loopback for link in places)
+        return ResourceSeen(resource, Condition.RUNNING, where, aside)
 
     # ------------------------------------------------------------ addresses only
 
@@ -213,34 +227,61 @@ class AddressWatch:
     its loss and its return (see the module's text), so the notices themselves decide nothing.
     """
 
-    def __init__(self, agent: AddressAgent, netlink: Netlink, resource: AddressResource, post: Post) -> None:
+    def __init__(
+        self, agent: AddressAgent, netlink: Netlink, resource: AddressResource, known: Condition, post: Post
+    ) -> None:
         self._agent = agent
         self._resource = resource
         self._post = post
-        self._last: Condition | None = None
+        self._last: ResourceSeen | None = None
+        self._known: Condition | None = known
+        """What the core has from elsewhere; None once it was told by us."""
+        self._pause = Pause(self._look_anew)
         self._noticed = asyncio.Event()
         self._noticed.set()
         self._end = netlink.listen(self._hear)
         self._looking = asyncio.create_task(self._look(), name=f"watch {resource.ip}")
         self._looking.add_done_callback(report_bug)
 
+    def hold(self) -> None:
+        """Look no more until `resume`."""
+        self._pause.begin()
+
+    def resume(self, left: Condition | None) -> None:
+        """Look again soon, and post what is not as it was left."""
+        self._pause.end(left)
+
+    def _look_anew(self, left: Condition | None) -> None:
+        self._known, self._last = left, None
+        self._noticed.set()
+
     def cancel(self) -> None:
         """Post nothing more."""
+        self._pause.cancel()
         self._end()
         self._looking.cancel()
 
     def _hear(self, notice: Notice) -> None:
-        if isinstance(notice, AddressSeen) and notice.address.ip == self._resource.ip:
+        if isinstance(notice, AddressSeen) and notice.address.ip == self._resource.ip and not self._pause.on:
             self._noticed.set()
 
     async def _look(self) -> None:
         while True:
             await self._noticed.wait()
             self._noticed.clear()
-            now = await self._agent.probe(self._resource)
-            if now not in (self._last, Condition.UNKNOWN):
+            try:
+                now = await self._agent.look(self._resource)
+            except EdgeError:
+                await asyncio.sleep(LOOK_AGAIN_S)
+                self._noticed.set()
+                continue
+            if self._pause.on or self._noticed.is_set():
+                continue  # Out of date already.
+            if now.condition is self._known and not now.aside:
                 self._last = now
-                self._post(ResourceSeen(self._resource, now))
+            elif now != self._last:
+                self._last, self._known = now, None
+                self._post(now)
 
 
 def _failed(why: EdgeError) -> Outcome:

@@ -116,7 +116,7 @@ class ScriptAgent:
         except BusError:
             return Condition.UNKNOWN
 
-    def watch(self, resource: ScriptResource, post: Post) -> ScriptWatch:
+    def watch(self, resource: ScriptResource, known: Condition, post: Post) -> ScriptWatch:
         """Post its condition once: a script tells nothing unless it is asked."""
         return ScriptWatch(self, resource, post)
 
@@ -181,6 +181,12 @@ class ScriptWatch:
         self._post = post
         self._looking = asyncio.create_task(self._look(), name=f"watch {resource.identity}")
         self._looking.add_done_callback(report_bug)
+
+    def hold(self) -> None:
+        """It looks only once."""
+
+    def resume(self, left: Condition | None) -> None:
+        """It looks only once."""
 
     def cancel(self) -> None:
         """Post nothing more."""

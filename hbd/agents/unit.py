@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from hbd.agents.base import Post
+from hbd.agents.base import Pause, Post
 from hbd.config.model import UnitResource
 from hbd.core.events import OK, Condition, Outcome, ResourceSeen, Result
 from hbd.dbusio import BusError, NoAnswer, Subscription
@@ -117,9 +117,9 @@ class UnitAgent:
         except (BusError, TimeoutError):
             return Condition.UNKNOWN
 
-    def watch(self, resource: UnitResource, post: Post) -> UnitWatch:
-        """Post its condition once, and then whenever it has changed."""
-        return UnitWatch(self._systemd, resource, post)
+    def watch(self, resource: UnitResource, known: Condition, post: Post) -> UnitWatch:
+        """Post its condition whenever it is not what is known."""
+        return UnitWatch(self._systemd, resource, known, post)
 
     async def _bring(self, unit: str, wish: Wish) -> Outcome:
         while True:
@@ -185,11 +185,12 @@ class UnitWatch:
     merged signal cannot leave a wrong picture.
     """
 
-    def __init__(self, systemd: Systemd, resource: UnitResource, post: Post) -> None:
+    def __init__(self, systemd: Systemd, resource: UnitResource, known: Condition, post: Post) -> None:
         self._systemd = systemd
         self._resource = resource
         self._post = post
-        self._posted: Condition | None = None
+        self._known: Condition | None = known
+        self._pause = Pause(self._look_anew)
         self._name = resource.unit
         self._subscriptions: list[Subscription] = []
         self._anew = True
@@ -198,8 +199,21 @@ class UnitWatch:
         self._forget = systemd.on_reset(self._reset)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    def hold(self) -> None:
+        """Look no more until `resume`."""
+        self._pause.begin()
+
+    def resume(self, left: Condition | None) -> None:
+        """Look again soon, and post what is not as it was left."""
+        self._pause.end(left)
+
+    def _look_anew(self, left: Condition | None) -> None:
+        self._known = left
+        self._wake.set()
+
     def cancel(self) -> None:
         """Post nothing more."""
+        self._pause.cancel()
         self._forget()
         self._silence()
         self._task.cancel()
@@ -212,6 +226,8 @@ class UnitWatch:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._pause.on:
+                continue
             try:
                 await self._look()
             except BusError:
@@ -228,9 +244,19 @@ class UnitWatch:
             self._name = state.name
         now = await self._systemd.loaded_unit(self._name)
         condition = Condition.STOPPED if now is None else condition_of(now)
-        if condition is not self._posted:
-            self._posted = condition
-            self._post(ResourceSeen(self._resource, condition))
+        if condition is self._known or self._pause.on:
+            return
+        seen = ResourceSeen(self._resource, condition, await self._describe(now))
+        if not self._pause.on:
+            self._known = condition
+            self._post(seen)
+
+    async def _describe(self, state: UnitState | None) -> str:
+        """As systemctl shows it: "failed, result 'exit-code'"."""
+        if state is None:
+            return "inactive"
+        result = await self._systemd.result(state) if state.active == "failed" else ""
+        return f"{state.active}, result '{result}'" if result else state.active
 
     def _silence(self) -> None:
         for subscription in self._subscriptions:

@@ -324,7 +324,7 @@ class Cluster:
                 self._chronicle.job_done(job, outcome)
                 self._custody.job_done(job, outcome)
             case ResourceSeen():
-                self._custody.resource_seen(event)
+                self._custody.guard.seen(event)
             case Asked(request, command):
                 self._asked(request, command)
             case ClientStarted():

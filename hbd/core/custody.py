@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from hbd.config.model import AddressResource, Config, GroupSpec, ResourceSpec
+from hbd.config.model import AddressResource, Config, GroupSpec
 from hbd.core import claims, placement
 from hbd.core.claims import Peer
 from hbd.core.desk import Desk
 from hbd.core.effects import Announce, DropAddresses, Effect, Kind, Level, ProbeResource, StartJob
-from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, ResourceSeen
+from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome
 from hbd.core.exchange import Exchange, Stage
-from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, StartFailed
+from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, PutBackFailed, StartFailed
+from hbd.core.guard import Guard
 from hbd.core.handover import Handover
 from hbd.core.report import EPOCH_MAX, Entry, Posture
 from hbd.core.standstill import Standstill
@@ -45,7 +46,7 @@ class Custody:
         self._recorded: dict[str, tuple[HeldGroup, bool]] = {}
         self._epochs: dict[str, int] = {}
         self._contested: set[str] = set()
-        self._lost: dict[str, list[ResourceSpec]] = {}
+        self.guard = Guard(desk, self.groups)
         self._standstill = Standstill(desk)
         self.frozen = False
         """Nothing begins here."""
@@ -149,7 +150,11 @@ class Custody:
         """When something is due without any event."""
         if self.frozen:
             return None
-        times = [d for group in self.groups.values() if (d := group.deadline_ms()) is not None]
+        now_ms = self._desk.now.ms
+        times = [d for group in self.groups.values() if (d := group.deadline_ms(now_ms)) is not None]
+        guard_ms = self.guard.deadline_ms(now_ms)
+        if guard_ms is not None:
+            times.append(guard_ms)
         answer_ms = self.transitions.deadline_ms()
         if answer_ms is not None:
             times.append(answer_ms)
@@ -172,6 +177,7 @@ class Custody:
             unable=group.unable,
             peer_unable=peer is not None and group.key in peer.unable,
             pinned=exchange.pinned if exchange.stage is not Stage.NONE else group.pinned,
+            ailing=group.is_ailing,
         )
 
     def reported(self, at: tuple[int, int], peer: Peer | None) -> None:
@@ -221,12 +227,13 @@ class Custody:
             for each in self.groups.values():
                 self._judge_probes(each)
             self._recorded.clear()
+            self.guard.watch()
             self.drop_muted()
 
     def _judge_probes(self, group: Group) -> None:
         recorded = self._recorded.get(group.key)
         if recorded is None:
-            self._report_strays(group)
+            self.guard.found(group)
             return
         held, late = recorded
         if not group.running_somehow:
@@ -242,13 +249,6 @@ class Custody:
             group=group.name,
         )
 
-    def _report_strays(self, group: Group) -> None:
-        for member in group.strays():
-            self._desk.log(
-                Level.CRIT, Kind.RESOURCE_STRAY, f"Resource {member.spec.name} is active, and should not be!",
-                group=group.name, resource=member.spec.name,
-            )  # fmt: skip
-
     # ------------------------------------------------------------ events
 
     def job_done(self, job: JobId, outcome: Outcome) -> None:
@@ -256,21 +256,13 @@ class Custody:
         if job in self._probes:
             self._probed(job, outcome)
             return
+        if self.guard.job_done(job, outcome):
+            return
         for group in self.groups.values():
+            self.guard.settle(group, job)
             ended = group.ended(self._desk.now.ms, job, outcome)
             if ended is not None:
                 self._take(group, *ended)
-
-    def resource_seen(self, seen: ResourceSeen) -> None:
-        """A watched address vanished: put back by `reconcile` once the peer's view is fresh (rule 20)."""
-        for group in self.groups.values():
-            if not group.has(seen.resource):
-                continue
-            lost = self._lost.setdefault(group.key, [])
-            if seen.resource in lost:
-                lost.remove(seen.resource)
-            if seen.condition is Condition.STOPPED and group.should_have(seen.resource):
-                lost.append(seen.resource)
 
     def heard(self, peer: Peer) -> None:
         """A report of the peer was applied: keep what must outlast it."""
@@ -329,13 +321,19 @@ class Custody:
             self._standstill.step(
                 self.groups.values(), peer, active, lambda group: self._clear(group, peer), self._take
             )
+            if self.guard.alarmed:
+                self.guard.look_on()
             return
         for group in list(self.groups.values()):
             self._decide(group, peer, active, leaving)
-            if fresh and group.at_rest and self._lost.get(group.key):
-                self._put_back(group)
-            clear = group.phase is Phase.STARTING and self._clear(group, peer)
-            self._take(group, *group.advance(self._desk.now.ms, clear))
+            if self.guard.alarmed and fresh:
+                theirs = None if peer is None or peer.dead or peer.gone else self.entry_of(peer, group)
+                same = peer is None or peer.speaks_classic or self._same_digest(peer)
+                owner = peer.name if peer and theirs and theirs.claims and same else ""
+                self.guard.proceed(group, owner, acts=active and not leaving)
+            clear = (group.phase is Phase.STARTING or bool(group.hurt)) and self._clear(group, peer)
+            yields = bool(group.hurt) and self._can_serve(peer, group)
+            self._take(group, *group.advance(self._desk.now.ms, clear, yields))
             if group.changing and group.phase is Phase.IDLE:
                 self._replace(group)
         self.transitions.follow(peer)
@@ -348,6 +346,16 @@ class Custody:
         if peer.speaks_classic:
             return self._talk.settled
         return peer.report is not None and peer.report.groups is not None
+
+    def _same_digest(self, peer: Peer) -> bool:
+        return peer.report is not None and peer.report.digest == self.digest
+
+    def _can_serve(self, peer: Peer | None, group: Group) -> bool:
+        """Whether the peer would take it, if it were given up here."""
+        if peer is None or peer.dead or peer.gone or peer.report is None:
+            return False
+        able = peer.report.active and not peer.report.leaving and group.key not in peer.unable
+        return able and self._same_digest(peer)
 
     def _clear(self, group: Group, peer: Peer | None) -> bool:
         """Whether nobody else, and no other group here, may have the group's resources."""
@@ -398,7 +406,7 @@ class Custody:
                 return
         asked = peer is None or not peer.speaks_classic or self._talk.knows
         if group.provisional and active and asked and self._clear(group, peer):
-            self._desk.emit_all(group.confirm())
+            group.confirm()
         self.transitions.advance(group, peer)
         self.transitions.answer_ask(group, peer)
         if group.phase is Phase.IDLE and active and exchange.stage is Stage.NONE:
@@ -510,14 +518,6 @@ class Custody:
                 action = Announce(member.spec)
                 self._desk.emit_job(StartJob(self._desk.new_job(), action, ANNOUNCE_LIMIT_MS))
 
-    def _put_back(self, group: Group) -> None:
-        for resource in self._lost.pop(group.key):
-            if group.vanished(resource):
-                text = f"{resource.name} was taken away from here: putting it back"
-                self._desk.log(
-                    Level.WARN, Kind.RESOURCE_LOST, text, group=group.name, resource=resource.name
-                )
-
     # ------------------------------------------------------------ reload
 
     def reconfigure(self, config: Config, digest: str) -> None:
@@ -536,6 +536,7 @@ class Custody:
         for name, spec in wanted.items():
             if name not in self.groups:
                 self._add(spec)
+        self.guard.watch()
 
     def _replace(self, group: Group) -> None:
         """A released group that was configured away: gone, or made anew as it is configured now."""
@@ -544,6 +545,7 @@ class Custody:
         for spec in self._config.groups:
             if spec.key == group.key:
                 self._add(spec)
+        self.guard.watch()
 
     # ------------------------------------------------------------ small things
 
@@ -555,11 +557,12 @@ class Custody:
                     text = f"Resource acquisition completed. group {group.name} runs"
                     self._desk.info(Kind.GROUP_STARTED, text, group=group.name)
                 case GroupReleased():
-                    self._lost.pop(group.key, None)
                     text = f"group {group.name} is released: {group.reason}"
                     self._desk.info(Kind.GROUP_RELEASED, text, group=group.name)
                 case StartFailed():
                     self._exchanges[group.key].withdraw()
+                case PutBackFailed(resource):
+                    self.guard.put_off(group, resource)
 
 
 def _why(group: Group, peer: Peer | None, offered: bool) -> str:

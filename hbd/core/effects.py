@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hbd.config.model import AddressResource, Client, MediumSpec, Ping, ResourceSpec
-from hbd.core.events import HeldGroup, JobId, RequestId, Stall
+from hbd.core.events import Condition, HeldGroup, JobId, RequestId, Stall
 from hbd.core.records import Record
 
 # ---------------------------------------------------------------- actions of jobs
@@ -143,9 +143,10 @@ class StopClient:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Post ResourceSeen when this resource changes."""
+    """Post ResourceSeen when this resource changes, and at once if it is not what is known."""
 
     resource: ResourceSpec
+    known: Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +335,8 @@ class Kind(Enum):
     RESOURCE_FAILED = "resource-failed"
     RESOURCE_STRAY = "resource-stray"
     RESOURCE_LOST = "resource-lost"
+    RESOURCE_ENDED = "resource-ended"
+    RESOURCE_UNSTEADY = "resource-unsteady"
     GROUP_BLOCKED = "group-blocked"
     GROUP_UNABLE = "group-unable"
     GROUP_ADOPTED = "group-adopted"

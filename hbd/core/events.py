@@ -220,10 +220,17 @@ class JobDone:
 
 @dataclass(frozen=True, slots=True)
 class ResourceSeen:
-    """A watched resource changed by itself, or by somebody else's hand."""
+    """A watched resource is not, or no longer, what the core last knew of it.
+
+    Told by a Watch; after a job of ours only if it is not as the job left it.
+    """
 
     resource: ResourceSpec
     condition: Condition
+    detail: str = ""
+    """How systemd put it, for the operator: "failed, result 'exit-code'"; or where an address was found."""
+    aside: bool = False
+    """An address that is on a loopback interface only: it answers nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,6 @@ from hbd.core.effects import (
     StartJob,
     StartResource,
     StopResource,
-    Unwatch,
-    Watch,
 )
 from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, Result
 from hbd.core.report import Posture
@@ -73,7 +71,8 @@ class Member:
     spec: ResourceSpec
     state: MemberState = MemberState.STOPPED
     last_error: str = ""
-    watched: bool = False
+    retry_ms: int = 0
+    """For one that was lost: when it is to be put back."""
 
     @property
     def command(self) -> str:
@@ -102,7 +101,14 @@ class StartFailed:
     reason: str
 
 
-Fact = GroupStarted | GroupReleased | StartFailed
+@dataclass(frozen=True, slots=True)
+class PutBackFailed:
+    """A member that was lost did not start again; the others run on."""
+
+    resource: ResourceSpec
+
+
+Fact = GroupStarted | GroupReleased | StartFailed | PutBackFailed
 
 _POSTURE = {
     Phase.IDLE: Posture.NONE,
@@ -162,6 +168,10 @@ class Group:
         self._retries = 0
         self._retry_ms: int | None = None
         self._leaving = False
+        self.hurt: list[Member] = []
+        """Members that somebody or something took away, on their way back while the rest serves."""
+        self._yields = False
+        """If one of them does not come back, the group is given up: another node can serve it."""
         self._retired: list[Member] = []
         """Members that a reload removed and that may still run."""
         self._culprit: Member | None = None
@@ -197,6 +207,11 @@ class Group:
     @property
     def is_whole(self) -> bool:
         return all(member.state is MemberState.STARTED for member in self.members)
+
+    @property
+    def is_ailing(self) -> bool:
+        """A member could not be put back, or is lost too often: it has to wait."""
+        return any(member.retry_ms for member in self.hurt)
 
     @property
     def sheds(self) -> bool:
@@ -237,7 +252,7 @@ class Group:
 
     @property
     def posture(self) -> Posture:
-        if self.phase is Phase.STARTED and not self.is_whole:
+        if self.phase is Phase.STARTED and not self.is_whole and self._lacks_more_than_hurt:
             return Posture.STARTING
         return _POSTURE[self.phase]
 
@@ -260,8 +275,16 @@ class Group:
             if isinstance(member.spec, AddressResource) and member.state is not MemberState.STOPPED
         )
 
-    def deadline_ms(self) -> int | None:
-        return self._retry_ms
+    @property
+    def _lacks_more_than_hurt(self) -> bool:
+        """Some member does not run that was not just lost."""
+        return any(m.state is not MemberState.STARTED and m not in self.hurt for m in self.members)
+
+    def deadline_ms(self, now_ms: int) -> int | None:
+        """When something of it is due; what is overdue waits for something else."""
+        if not self.hurt or self.phase is not Phase.STARTED:
+            return self._retry_ms
+        return min((m.retry_ms for m in self.hurt if m.retry_ms > now_ms), default=self._retry_ms)
 
     def overruns(self, now_ms: int) -> bool:
         """Whether a stop has outlasted its time limit without a word."""
@@ -310,6 +333,7 @@ class Group:
         if self.phase not in (Phase.STARTING, Phase.STARTED):
             return []
         self.phase, self.reason = Phase.STOPPING, reason
+        self.hurt.clear()
         self._retries, self._retry_ms = 0, None
         text = " ".join([self.spec.home, *(member.spec.name for member in self.members)])
         log = self._log(Level.INFO, Kind.GROUP_RELEASING, f"Releasing resource group: {text}")
@@ -333,14 +357,13 @@ class Group:
         member.state = MemberState.UNKNOWN
         return [AbandonJob(job)]
 
-    def confirm(self) -> list[Effect]:
+    def confirm(self) -> None:
         """The peer does not object: it is ours, and muted addresses come back."""
         self.restoring = self.muted
         self.provisional = self.muted = False
         self.resuming = True
-        if self.phase is Phase.STARTED and not self.is_whole:
+        if self.phase is Phase.STARTED and self._lacks_more_than_hurt:
             self.phase = Phase.STARTING
-        return self._watch_members() if self.phase is Phase.STARTED else []
 
     def found(self, position: int, condition: Condition) -> None:
         """A probe's result."""
@@ -365,7 +388,8 @@ class Group:
         self._retired += gone
         self.resuming, self.gained = False, True
         self.members, self.spec, self._limits = members, spec, limits
-        if self.phase is Phase.STARTED and not self.is_whole:
+        self.hurt = [member for member in self.hurt if member in members]
+        if self.phase is Phase.STARTED and self._lacks_more_than_hurt:
             self.phase = Phase.STARTING
 
     def has(self, resource: ResourceSpec) -> bool:
@@ -380,20 +404,51 @@ class Group:
             for member in self.members
         )
 
-    def vanished(self, resource: ResourceSpec) -> bool:
-        """A watched member was taken away by somebody else. True if it is to be put back."""
+    def vanished(self, resource: ResourceSpec, due_ms: int = 0, why: str = "") -> bool:
+        """A member was taken away by somebody else, or ended. True if it is to be put back, when it is due.
+
+        The rest goes on: nothing else is stopped or started meanwhile. `why` is for the operator.
+        """
         if not self.should_have(resource):
             return False
         for member in self.members:
             if member.spec == resource:
-                member.state = MemberState.UNKNOWN
-        self.phase, self.resuming = Phase.STARTING, True
+                member.state, member.retry_ms, member.last_error = MemberState.UNKNOWN, due_ms, why
+                self.hurt.append(member)
+        self.hurt.sort(key=self.members.index)
+        self.resuming = True
         return True
+
+    def put_off(self, resource: ResourceSpec, due_ms: int) -> None:
+        """A lost member is tried again only then."""
+        for member in self.hurt:
+            if member.spec == resource:
+                member.retry_ms = due_ms
+
+    def came_back(self, resource: ResourceSpec) -> None:
+        """A lost member runs again, by somebody else's doing."""
+        for member in self.hurt:
+            if member.spec == resource and member is not self._job_member:
+                member.state = MemberState.STARTED
+        if self.hurt:
+            self.hurt = [member for member in self.hurt if member.state is not MemberState.STARTED]
+
+    def runs_job(self, job: JobId) -> bool:
+        """Whether this is the job at work on a member."""
+        return job == self._job
+
+    @property
+    def at_work_on(self) -> ResourceSpec | None:
+        """What the running job is about."""
+        return None if self._job_member is None else self._job_member.spec
 
     # ------------------------------------------------------------ jobs
 
-    def advance(self, now_ms: int, clear: bool) -> tuple[list[Effect], list[Fact]]:
-        """The next job towards the phase's end. `clear`: nobody else may hold the group."""
+    def advance(
+        self, now_ms: int, clear: bool, yields: bool = False
+    ) -> tuple[list[Effect], list[Fact]]:
+        """The next job towards the phase's end. `clear`: nobody else may hold the group. `yields`: it
+        is given up if an address does not come back, since another node can serve it."""
         if self._job is not None or self.dropping is not None:
             return [], []
         if self._retired:
@@ -404,6 +459,8 @@ class Group:
             return self._advance_start(clear)
         if self.phase is Phase.STOPPING:
             return self._advance_stop(now_ms)
+        if self.hurt and self.phase is Phase.STARTED and not self.provisional and not self.muted:
+            return self._put_back(now_ms, clear, yields), []
         if self.phase is Phase.BLOCKED and self._due(now_ms):
             return self._probe_culprit(), []
         return [], []
@@ -424,7 +481,7 @@ class Group:
 
     def _advance_start(self, clear: bool) -> tuple[list[Effect], list[Fact]]:
         for member in self.members:
-            if member.state is MemberState.STARTED:
+            if member.state is MemberState.STARTED or member in self.hurt:
                 continue
             if not clear:
                 return [], []
@@ -432,13 +489,21 @@ class Group:
             text = f"Running {member.command} start"
             return [self._log(Level.INFO, Kind.RESOURCE_START, text, member), *effects], []
         self.phase, self.gained, self.restoring = Phase.STARTED, False, False
-        return self._watch_members(), [GroupStarted()]
+        return [], [GroupStarted()]
+
+    def _put_back(self, now_ms: int, clear: bool, yields: bool) -> list[Effect]:
+        for member in self.hurt:
+            if clear and member.retry_ms <= now_ms:
+                self._yields = yields and member.is_address
+                return self._start_job(member, StartResource(member.spec), self._limits.start_ms)
+        return []
 
     def _advance_stop(self, now_ms: int) -> tuple[list[Effect], list[Fact]]:
         for member in reversed(self.members):
             if member.state is not MemberState.STOPPED:
                 return self._stop_job(member, now_ms), []
-        return self._idle(), [GroupReleased()]
+        self._idle()
+        return [], [GroupReleased()]
 
     def _stop_job(self, member: Member, now_ms: int) -> list[Effect]:
         if self._retry_ms is not None and now_ms < self._retry_ms:
@@ -447,9 +512,6 @@ class Group:
         effects: list[Effect] = [
             self._log(Level.INFO, Kind.RESOURCE_STOP, f"Running {member.command} stop", member)
         ]
-        if member.watched:
-            member.watched = False
-            effects.append(Unwatch(member.spec))
         action = StopResource(member.spec, self._leaving)
         self._stop_due_ms = now_ms + self._limits.stop_ms
         return effects + self._start_job(member, action, self._limits.stop_ms)
@@ -466,22 +528,10 @@ class Group:
         self._job, self._job_member, self._action = self._new_job(), member, action
         return [StartJob(self._job, action, limit_ms)]
 
-    def _idle(self) -> list[Effect]:
+    def _idle(self) -> None:
         self.phase, self.provisional, self.muted, self.claimed_at = Phase.IDLE, False, False, None
         self._leaving = self.resuming = self.restoring = False
         self._retries, self._retry_ms = 0, None
-        effects: list[Effect] = [Unwatch(member.spec) for member in self.members if member.watched]
-        for member in self.members:
-            member.watched = False
-        return effects
-
-    def _watch_members(self) -> list[Effect]:
-        effects: list[Effect] = []
-        for member in self.members:
-            if member.is_address and not member.watched:
-                member.watched = True
-                effects.append(Watch(member.spec))
-        return effects
 
     def ended(self, now_ms: int, job: JobId, outcome: Outcome) -> tuple[list[Effect], list[Fact]] | None:
         """A job ended; None if it is none of ours."""
@@ -509,12 +559,18 @@ class Group:
 
     def _start_ended(self, member: Member, outcome: Outcome) -> tuple[list[Effect], list[Fact]]:
         if outcome.result is Result.OK:
-            member.state, member.last_error = MemberState.STARTED, ""
+            if member in self.hurt:
+                self.hurt.remove(member)  # What ended it stays to be read.
+            else:
+                member.last_error = ""
+            member.state = MemberState.STARTED
             return [], []
         member.state, member.last_error = MemberState.UNKNOWN, outcome.reason
         text = f"{member.spec.name} did not start: {outcome.reason}"
         effects: list[Effect] = [self._log(Level.ERROR, Kind.RESOURCE_FAILED, text, member)]
-        if self.phase is not Phase.STARTING:
+        if self.phase is Phase.STARTED and not self._yields:
+            return effects, [PutBackFailed(member.spec)]
+        if self.phase not in (Phase.STARTING, Phase.STARTED):
             return effects, []
         text = f"Giving up resources due to failure of {member.spec.name}"
         effects.append(self._log(Level.CRIT, Kind.GROUP_UNABLE, text, member))

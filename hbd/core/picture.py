@@ -160,7 +160,7 @@ def _group(config: Config, custody: Custody, group: Group, peer: Peer | None) ->
         # Nobody is called the owner before its jobs have confirmed it.
         owns = group.phase in (Phase.STARTED, Phase.STOPPING, Phase.BLOCKED)
         state = _STATE[group.posture]
-        if group.phase is Phase.IDLE and group.unable:
+        if (group.phase is Phase.IDLE and group.unable) or group.is_ailing:
             state = GroupState.FAILED
         return GroupView(
             group.spec.name, group.spec.home, config.local_node if owns else "", state,
@@ -172,7 +172,8 @@ def _group(config: Config, custody: Custody, group: Group, peer: Peer | None) ->
     if group.unable:
         reason += f"; it did not start here: {group.reason}"
     return GroupView(
-        group.spec.name, group.spec.home, owner, _STATE[theirs.posture],
+        group.spec.name, group.spec.home, owner,
+        GroupState.FAILED if theirs.ailing else _STATE[theirs.posture],
         _resources(group, _STATE[theirs.posture]), reason,
     )  # fmt: skip
 

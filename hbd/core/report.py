@@ -63,6 +63,8 @@ class Entry:
     """Known to have failed to start at the peer."""
     pinned: bool = False
     """Moved by an operator: no automatic failback."""
+    ailing: bool = False
+    """It runs but for a member that was lost and does not come back."""
 
     @property
     def claims(self) -> bool:
@@ -74,6 +76,7 @@ NOTHING = Entry()
 _FLAGS = (
     ("x", "provisional"), ("o", "offered"), ("a", "accepted"), ("t", "asked"),
     ("u", "unable"), ("v", "peer_unable"), ("n", "pinned"),
+    ("w", "ailing"),
 )  # fmt: skip
 _FAILBACK = {AutoFailback.ON: "1", AutoFailback.OFF: "0", AutoFailback.LEGACY: "L"}
 _POSTURES = {posture.value: posture for posture in Posture}

@@ -37,7 +37,7 @@ class Standstill:
         for group in groups:
             self._note_conflict(group, peer)
             if group.provisional and active and clear(group):
-                self._desk.emit_all(group.confirm())
+                group.confirm()
             if group.has_arrived:
                 take(group, *group.advance(self._desk.now.ms, clear=False))
             elif group.restoring:

@@ -320,9 +320,10 @@ class Machine:
                 self.core = None
                 self.absent_since_ms = self.world.now_ms
                 self._life += 1
-            case Watch(resource):
+            case Watch(resource, known):
                 self._watched.add(resource.identity)
-                self._later(1, lambda: self._tell(resource))
+                if (resource.identity in self.running) is not (known is Condition.RUNNING):
+                    self._later(1, lambda: self._tell(resource))
             case Unwatch(resource):
                 self._watched.discard(resource.identity)
             case StartClient(client, anew):
@@ -446,6 +447,15 @@ class Machine:
         if resource.identity in self.running:
             self.take_away(resource)
             self._tell(resource)
+
+    def appear(self, resource: ResourceSpec) -> None:
+        """Somebody starts a resource by hand; the watch sees it."""
+        self._run(resource)
+        self._tell(resource)
+
+    def see(self, resource: ResourceSpec, *, running: bool, aside: bool = False) -> None:
+        """The watch tells this, whatever is so."""
+        self.post(ResourceSeen(resource, Condition.RUNNING if running else Condition.STOPPED, aside=aside))
 
     def _tell(self, resource: ResourceSpec) -> None:
         """A watch tells what is so now, as the edge does after each notice of the kernel."""

@@ -15,11 +15,9 @@ from hbd.core.effects import (
     StartJob,
     StartResource,
     StopResource,
-    Unwatch,
-    Watch,
 )
 from hbd.core.events import OK, Condition, Direction, HeldGroup, JobId, Outcome, Result
-from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, StartFailed
+from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, PutBackFailed, StartFailed
 from hbd.core.report import Posture
 
 ADDRESS = AddressResource("10.0.0.1/24", "10.0.0.1", 24)
@@ -51,10 +49,6 @@ class Driven:
                     self.asked.append(_words(effect))
                 case Log(_, _, text):
                     self.logged.append(text)
-                case Watch(resource):
-                    self.asked.append(f"watch {resource.identity}")
-                case Unwatch(resource):
-                    self.asked.append(f"unwatch {resource.identity}")
                 case AbandonJob():
                     self.asked.append("abandon")
                 case _:
@@ -122,7 +116,7 @@ def test_members_start_left_to_right_the_next_only_when_the_last_has_ended() -> 
     assert driven.facts == []
     assert not driven.group.runs
     driven.ends()
-    assert driven.new() == ["watch 10.0.0.1"]
+    assert driven.new() == []
     assert driven.facts == [GroupStarted()]
     assert driven.group.posture is Posture.RUNNING
     assert driven.group.runs
@@ -155,7 +149,7 @@ def test_members_stop_right_to_left() -> None:
     for expected in (["stop db.service 2000"], ["stop web.service 2000"]):
         assert driven.new() == expected
         driven.ends()
-    assert driven.new() == ["unwatch 10.0.0.1", "stop 10.0.0.1 2000"]
+    assert driven.new() == ["stop 10.0.0.1 2000"]
     assert driven.group.posture is Posture.STOPPING
     driven.ends()
     assert driven.facts[-1] == GroupReleased()
@@ -221,7 +215,7 @@ def test_a_failed_stop_is_tried_ten_times_more_a_second_apart() -> None:
         driven.new()
         driven.ends(FAILED)
         assert driven.new() == []
-        assert driven.group.deadline_ms() == driven.now_ms + 1000
+        assert driven.group.deadline_ms(driven.now_ms) == driven.now_ms + 1000
         driven.now_ms += 999
         driven.advance()
         assert driven.new() == []
@@ -321,7 +315,7 @@ def test_what_runs_whole_is_adopted_provisionally_and_confirmed_without_any_job(
     driven.group.adopt(HELD, muted=False)
     driven.advance()
     assert (driven.group.posture, driven.group.provisional, driven.group.epoch) == (Posture.RUNNING, True, 7)
-    driven.take(driven.group.confirm())
+    driven.group.confirm()
     driven.advance()
     assert [job for job in driven.new() if job.startswith("start")] == []
     assert driven.group.runs
@@ -332,7 +326,7 @@ def test_what_runs_in_part_is_completed_only_after_the_confirmation() -> None:
     driven.group.adopt(HELD, muted=False)
     driven.advance()
     assert driven.new() == []
-    driven.take(driven.group.confirm())
+    driven.group.confirm()
     driven.advance()
     assert driven.new() == ["start web.service 1000"]
 
@@ -365,7 +359,7 @@ def test_muted_addresses_come_back_with_the_confirmation_and_nothing_else_is_tou
     assert driven.group.addresses_up == ()
     driven.advance()
     assert driven.new() == []
-    driven.take(driven.group.confirm())
+    driven.group.confirm()
     driven.advance()
     assert driven.new() == ["start 10.0.0.1 1000"]
     driven.ends()
@@ -407,9 +401,49 @@ def test_a_claim_without_anything_running_cannot_be_muted() -> None:
 def test_a_lost_address_is_started_again_alone() -> None:
     driven = started()
     assert driven.group.vanished(ADDRESS)
-    assert driven.group.posture is Posture.STARTING
+    assert driven.group.at_rest
+    driven.advance(clear=False)
+    assert driven.new() == []
     driven.advance()
     assert driven.new() == ["start 10.0.0.1 1000"]
+    assert driven.group.posture is Posture.RUNNING, "to the peer nothing has changed"
+    driven.ends()
+    assert driven.group.runs
+    assert driven.facts == [GroupStarted()], "once, at the beginning"
+
+
+def test_what_was_lost_and_does_not_start_again_leaves_the_rest_running() -> None:
+    driven = started()
+    assert driven.group.vanished(WEB, why="web has ended here")
+    driven.advance()
+    assert driven.job is not None
+    driven.take(*(driven.group.ended(0, driven.job.job, FAILED) or ([], [])))
+    assert driven.facts[-1] == PutBackFailed(WEB)
+    driven.group.put_off(WEB, 10_000)
+    driven.advance()
+    assert driven.new() == ["start web.service 1000"], "the first try, and not one more yet"
+    assert (driven.group.is_ailing, driven.group.deadline_ms(0)) == (True, 10_000)
+    driven.now_ms = 10_000
+    driven.advance()
+    driven.ends()
+    assert (driven.group.is_ailing, driven.group.runs) == (False, True)
+
+
+def test_a_lost_address_that_does_not_come_back_is_given_up_where_another_node_can_serve_it() -> None:
+    driven = started()
+    assert driven.group.vanished(ADDRESS)
+    driven.take(*driven.group.advance(0, clear=True, yields=True))
+    driven.ends(FAILED)
+    assert driven.group.unable
+    assert driven.new() == ["start 10.0.0.1 1000", "stop db.service 2000"]
+
+
+def test_what_was_lost_is_stopped_too_when_the_group_is_released() -> None:
+    driven = started()
+    assert driven.group.vanished(DB, due_ms=5000)
+    driven.take(driven.group.release("handed over"))
+    driven.advance()
+    assert driven.new() == ["stop db.service 2000"]
 
 
 def test_what_is_not_started_cannot_be_lost() -> None:

@@ -30,6 +30,7 @@ from hbd.core.effects import (
     StorePeers,
     StoreStall,
     Transmit,
+    Watch,
     WatchPaths,
 )
 from hbd.core.events import (
@@ -166,8 +167,8 @@ class World:
     def abandon(self, job: JobId) -> None:
         self.told.append(("abandon", job))
 
-    def watch(self, resource: ResourceSpec, post: Post) -> None:
-        self.told.append(("watch", resource))
+    def watch(self, effect: Watch, post: Post) -> None:
+        self.told.append(("watch", effect.resource))
 
     def unwatch(self, resource: ResourceSpec) -> None:
         self.told.append(("unwatch", resource))

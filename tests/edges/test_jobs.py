@@ -15,6 +15,7 @@ from hbd.core.effects import (
     StartJob,
     StartResource,
     StopResource,
+    Watch,
 )
 from hbd.core.events import (
     OK,
@@ -31,6 +32,24 @@ from hbd.jobs import Jobs, Post, Watching
 
 HTTPD = UnitResource("httpd", "httpd.service")
 ADDRESS = AddressResource("192.0.2.3", "192.0.2.3")
+
+
+class Watched:
+    """Posts once, and notes what it is told."""
+
+    def __init__(self, calls: list[str], post: Post, resource: UnitResource) -> None:
+        self._calls = calls
+        seen = ResourceSeen(resource, Condition.STOPPED)
+        self._later = asyncio.get_running_loop().call_later(0.01, post, seen)
+
+    def hold(self) -> None:
+        self._calls.append("hold")
+
+    def resume(self, left: Condition | None) -> None:
+        self._calls.append(f"resume {None if left is None else left.value}")
+
+    def cancel(self) -> None:
+        self._later.cancel()
 
 
 @dataclass
@@ -54,8 +73,8 @@ class Scripted:
         await self.does("probe")
         return Condition.RUNNING
 
-    def watch(self, resource: UnitResource, post: Post) -> Watching:
-        return asyncio.get_running_loop().call_later(0.01, post, ResourceSeen(resource, Condition.STOPPED))
+    def watch(self, resource: UnitResource, known: Condition, post: Post) -> Watching:
+        return Watched(self.calls, post, resource)
 
     async def drop(self, addresses: tuple[AddressResource, ...]) -> Outcome:
         self.calls.append(f"drop {len(addresses)}")
@@ -230,14 +249,36 @@ def test_a_watch_posts_until_it_is_ended() -> None:
     async def body() -> None:
         jobs, _, _ = jobs_of(fine)
         events: list[Event] = []
-        jobs.watch(HTTPD, events.append)
+        jobs.watch(Watch(HTTPD, Condition.RUNNING), events.append)
         await asyncio.sleep(0.03)
         assert events == [ResourceSeen(HTTPD, Condition.STOPPED)]
-        jobs.watch(HTTPD, events.append)
+        jobs.watch(Watch(HTTPD, Condition.RUNNING), events.append)
         jobs.unwatch(HTTPD)
         jobs.unwatch(HTTPD)
         await asyncio.sleep(0.03)
         assert len(events) == 1
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("action", "left"), [(StartResource(HTTPD), "running"), (StopResource(HTTPD), "stopped")]
+)
+def test_a_watch_looks_away_while_a_job_is_at_work_and_is_told_what_it_left(
+    action: StartResource | StopResource, left: str
+) -> None:
+    async def body() -> None:
+        jobs, agent, _ = jobs_of(fine)
+        jobs.watch(Watch(HTTPD, Condition.STOPPED), lambda event: None)
+        done = asyncio.Event()
+        jobs.start(StartJob(JobId(1), action, 1000), lambda event: done.set())
+        await done.wait()
+        await asyncio.sleep(0)
+        assert agent.calls[0] == "hold"
+        assert agent.calls[-1] == f"resume {left}"
+        jobs.start(StartJob(JobId(2), action, 1000), lambda event: None)
+        jobs.abandon(JobId(2))
+        assert agent.calls[-1] == "resume None"
 
     asyncio.run(body())
 

@@ -443,7 +443,7 @@ def test_a_watch_tells_once_what_is_so(scripts: Scripts) -> None:
 
     async def test(agent: ScriptAgent) -> None:
         seen: list[Event] = []
-        watch = agent.watch(mirror, seen.append)
+        watch = agent.watch(mirror, Condition.RUNNING, seen.append)
         await until(lambda: bool(seen))
         assert seen == [ResourceSeen(mirror, Condition.STOPPED)]
         watch.cancel()

@@ -403,7 +403,7 @@ def test_an_alias_is_the_unit_it_stands_for(machine: Machine) -> None:
 
     async def test(agent: UnitAgent) -> None:
         seen: list[Event] = []
-        watch = agent.watch(alias, seen.append)
+        watch = agent.watch(alias, Condition.UNKNOWN, seen.append)
         assert await agent.start(alias) == OK
         assert machine.ctl("is-active", "real.service") == "active"
         assert await agent.probe(alias) is Condition.RUNNING
@@ -585,7 +585,7 @@ def test_a_watch_sees_what_others_do_to_the_unit(machine: Machine) -> None:
             assert event.resource == unit
             seen.append(event.condition)
 
-        watch = agent.watch(unit, post)
+        watch = agent.watch(unit, Condition.UNKNOWN, post)
         await until(lambda: seen == [Condition.STOPPED])
         await inside(machine, "start", "web.service")
         await until(lambda: seen[-1] is Condition.RUNNING)
@@ -613,7 +613,7 @@ def test_a_watch_of_an_idle_unit_asks_systemd_nothing(machine: Machine) -> None:
 
     async def test(systemd: Systemd) -> None:
         seen: list[Event] = []
-        watch = UnitAgent(systemd).watch(unit, seen.append)
+        watch = UnitAgent(systemd).watch(unit, Condition.UNKNOWN, seen.append)
         await until(lambda: bool(seen))
         # systemd loads the unit for each question and drops it again, and signals both.
         await asyncio.sleep(0.3)
@@ -632,7 +632,7 @@ def test_a_change_during_a_time_without_connection_is_seen_after_it(machine: Mac
 
     async def test(agent: UnitAgent) -> None:
         seen: list[Condition] = []
-        watch = agent.watch(unit, lambda event: seen.append(event.condition))  # type: ignore[union-attr]
+        watch = agent.watch(unit, Condition.UNKNOWN, lambda event: seen.append(event.condition))  # type: ignore[union-attr]
         assert await agent.start(unit) == OK
         await until(lambda: bool(seen) and seen[-1] is Condition.RUNNING)
         await inside(machine, "stop", "dbus.service", "dbus.socket")
