@@ -63,7 +63,8 @@ class AddressAgent:
         try:
             async with self._changing:
                 address, link = await self._put_on(resource)
-                self._announce(address, link)
+                # What is put back is told once, by the core.
+                self._announce(address, link, quietly=resource.ip in self._started)
         except EdgeError as why:
             return _failed(why)
         if not link.carrier:
@@ -129,10 +130,10 @@ class AddressAgent:
             return _failed(why)
         return Outcome(Result.FAILED, f"{resource.ip} is on no interface, so it was not announced")
 
-    def _announce(self, address: Address, link: Link) -> None:
+    def _announce(self, address: Address, link: Link, *, quietly: bool = False) -> None:
         self._started[address.ip] = address
         self._links[link.index] = link
-        self._announcer.begin(address.ip, link, address.label)
+        self._announcer.begin(address.ip, link, address.label, quietly=quietly)
 
     def _hush(self, ips: Iterable[str]) -> None:
         for ip in ips:

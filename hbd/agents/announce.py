@@ -85,6 +85,7 @@ class _Sender:
     at_once: int
     """How many frames go out together the first time."""
     next: int = 0
+    level: int = logging.INFO
     timer: asyncio.TimerHandle | None = field(default=None)
 
 
@@ -108,12 +109,15 @@ class Announcer:
                 if sender.timer is None:
                     self._send(ip, sender)
 
-    def begin(self, ip: str, link: Link, label: str | None) -> None:
-        """Announce it, from the first frame on; a sender already running for it is replaced."""
+    def begin(self, ip: str, link: Link, label: str | None, *, quietly: bool = False) -> None:
+        """Announce it, from the first frame on; a sender already running for it is replaced.
+
+        `quietly`: no line for the log, since there is another one about it."""
         self.forget(ip)
         if not link.announces:
             return
         sender = self._senders[ip] = _sender(ip, link, label)
+        sender.level = logging.DEBUG if quietly else logging.INFO
         if self._permitted():
             self._send(ip, sender)
 
@@ -139,7 +143,7 @@ class Announcer:
             if not self._permitted():
                 return  # Muted, until permit() comes by.
             if sender.next == 0:
-                log.info("%s", sender.notice)
+                log.log(sender.level, "%s", sender.notice)
             try:
                 self._socket.sendto(frame, (sender.interface, sender.protocol))
             except OSError:

@@ -172,17 +172,22 @@ class Guard:
                 if not (gone or stray) or not group.has(resource) or self._told.get(resource) == _FROZEN:
                     continue
                 self._told[resource] = _FROZEN
-                what = "has ended or was taken away" if gone else "was started, and is not of this node,"
+                what = "has ended or was taken away" if gone else "was started, and does not belong,"
                 self._desk.log(
                     Level.WARN, Kind.RESOURCE_LOST if gone else Kind.RESOURCE_STRAY,
                     f"{resource.name} {what} here; the cluster is frozen, so nothing is done about it",
                     group=group.name, resource=resource.name,
                 )  # fmt: skip
 
-    def is_gone(self, resource: ResourceSpec) -> bool:
-        """Whether the last word is that it does not run."""
-        event = self._seen.get(resource)
-        return event is not None and event.condition is Condition.STOPPED
+    def gone_from(self, group: Group) -> tuple[ResourceSpec, ...]:
+        """Started members that do not run, and cannot be put back yet."""
+        if not self._seen:
+            return ()
+        return tuple(
+            resource
+            for resource, event in self._seen.items()
+            if event.condition is Condition.STOPPED and group.should_have(resource)
+        )
 
     def _put_back(self, group: Group, event: ResourceSeen) -> None:
         resource, now_ms = event.resource, self._desk.now.ms

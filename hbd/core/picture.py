@@ -160,11 +160,12 @@ def _group(config: Config, custody: Custody, group: Group, peer: Peer | None) ->
         # Nobody is called the owner before its jobs have confirmed it.
         owns = group.phase in (Phase.STARTED, Phase.STOPPING, Phase.BLOCKED)
         state = _STATE[group.posture]
-        if (group.phase is Phase.IDLE and group.unable) or group.is_ailing:
+        gone = custody.guard.gone_from(group)
+        if (group.phase is Phase.IDLE and group.unable) or group.is_ailing or gone:
             state = GroupState.FAILED
         return GroupView(
             group.spec.name, group.spec.home, config.local_node if owns else "", state,
-            _resources(group), group.reason,
+            _resources(group, gone=gone), group.reason,
         )  # fmt: skip
     assert peer is not None
     owner = peer.name if theirs.posture in (Posture.RUNNING, Posture.STOPPING, Posture.BLOCKED) else ""
@@ -178,14 +179,16 @@ def _group(config: Config, custody: Custody, group: Group, peer: Peer | None) ->
     )  # fmt: skip
 
 
-def _resources(group: Group, peers_state: GroupState | None = None) -> tuple[ResourceView, ...]:
+def _resources(
+    group: Group, peers_state: GroupState | None = None, gone: tuple[ResourceSpec, ...] = ()
+) -> tuple[ResourceView, ...]:  # fmt: skip
     return tuple(
         ResourceView(
             spec=member.spec,
             kind=_kind(member.spec),
             group=group.spec.name,
             position=position,
-            state=_resource_state(group, member) if peers_state is None else peers_state,
+            state=_resource_state(group, member, gone) if peers_state is None else peers_state,
             last_error=member.last_error,
         )
         for position, member in enumerate(group.members)
@@ -199,7 +202,9 @@ def _kind(spec: ResourceSpec) -> str:
     return "unit" if isinstance(spec, UnitResource) else "script"
 
 
-def _resource_state(group: Group, member: Member) -> GroupState:
+def _resource_state(group: Group, member: Member, gone: tuple[ResourceSpec, ...]) -> GroupState:
+    if member.spec in gone:
+        return GroupState.STOPPED
     if member.state is MemberState.STARTED:
         return GroupState.STOPPING if group.phase is Phase.STOPPING else GroupState.STARTED
     if group.phase is Phase.BLOCKED and member.state is MemberState.UNKNOWN:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from hbd.core.events import Stop
+from hbd.core.events import Freeze, Stop, Thaw
 from hbd.core.views import GroupState, GroupView
 from hbd.sim.machines import Machine
 from tests.scenarios.pair import SHOP, Pair, all_on, at_home
@@ -271,3 +271,26 @@ def test_a_stray_that_does_not_stop_is_said_and_tried_again() -> None:
     pair.run(5000)
     assert pair.logged(pair.beta, "web should not run here and did not stop: it does not end; trying again")
     pair.until(lambda: WEB.identity not in pair.beta.running, 20_000)
+
+
+# ---------------------------------------------------------------- while the cluster is frozen
+
+
+def test_while_frozen_it_is_said_and_shown_and_put_right_only_after_the_thaw() -> None:
+    pair = Pair().started()
+    pair.ask(pair.alpha, Freeze())
+    pair.run(1000)
+    pair.twice_allowed = True
+    began_ms = pair.now_ms
+    pair.alpha.lose(WEB)
+    pair.beta.appear(DB)
+    pair.run(5000)
+    assert (pair.jobs(pair.alpha, began_ms), pair.jobs(pair.beta, began_ms)) == ([], [])
+    assert pair.times_logged(pair.alpha, "web has ended or was taken away here; the cluster is fr", began_ms) == 1
+    assert pair.times_logged(pair.beta, "db was started, and does not belong, here; the clus", began_ms) == 1
+    view = shop(pair, pair.alpha)
+    assert (view.state, view.resources[1].state) == (GroupState.FAILED, GroupState.STOPPED)
+    pair.ask(pair.alpha, Thaw())
+    pair.until(lambda: pair.owners() == at_home(pair.groups) and DB.identity not in pair.beta.running, 3000)
+    assert pair.jobs(pair.alpha, began_ms) == ["start web.service"]
+    assert pair.jobs(pair.beta, began_ms) == ["stop db.service"]
