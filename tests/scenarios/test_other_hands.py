@@ -286,7 +286,7 @@ def test_while_frozen_it_is_said_and_shown_and_put_right_only_after_the_thaw() -
     pair.beta.appear(DB)
     pair.run(5000)
     assert (pair.jobs(pair.alpha, began_ms), pair.jobs(pair.beta, began_ms)) == ([], [])
-    assert pair.times_logged(pair.alpha, "web has ended or was taken away here; the cluster is fr", began_ms) == 1
+    assert pair.times_logged(pair.alpha, "web has ended or was taken away here; the cl", began_ms) == 1
     assert pair.times_logged(pair.beta, "db was started, and does not belong, here; the clus", began_ms) == 1
     view = shop(pair, pair.alpha)
     assert (view.state, view.resources[1].state) == (GroupState.FAILED, GroupState.STOPPED)
