@@ -1,0 +1,95 @@
+"""What others do to the resources of a pair at work: they remove, stop, kill, and start on the wrong machine.
+
+One pair for all: each test leaves it as it was.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.cluster import (
+    ADDRESS,
+    ONE,
+    TWO,
+    active_units,
+    is_idle,
+    log,
+    owner,
+    running_pair,
+    said,
+    serves,
+    settle,
+    starts,
+    watch_address,
+)
+from tests.lab.host import wait_until
+from tests.lab.journal import now_us
+
+BACK_WITHIN_US = 50_000
+TAKEN_AWAY = f"{ADDRESS} was taken away from here: putting it back"
+
+
+@pytest.fixture(scope="module")
+def pair(hbd_layer: Path) -> Iterator[Lab]:
+    with running_pair(hbd_layer, auto_failback="off") as lab:
+        yield lab
+
+
+@pytest.mark.alone
+def test_an_address_that_somebody_removes_is_back_within_50_ms_and_announced_with_one_journal_line(
+    pair: Lab,
+) -> None:
+    one = pair[ONE]
+    with watch_address(pair, ONE) as kernel, pair.observer.arp_probe() as arp:
+        began_us = now_us()
+        one.run(f"ip addr del {ADDRESS}/24 dev eth0")
+        gone = kernel.wait_for("gone", since_us=began_us)
+        up = kernel.wait_for("up", since_us=gone.at_us)
+        assert up.at_us - gone.at_us < BACK_WITHIN_US
+        one.wait_for_journal(TAKEN_AWAY, since_us=began_us)
+        arp.wait_for_rounds_until(now_us())
+    (line,) = log(one, since_us=began_us)
+    assert line.message == TAKEN_AWAY
+    assert line.fields["HBD_RESOURCE"] == ADDRESS
+    assert {entry.message for entry in log(pair[TWO], since_us=began_us)} == set()
+    assert serves(one)
+
+
+def test_a_unit_that_is_killed_or_stopped_is_started_again_in_place(pair: Lab) -> None:
+    one, two = pair[ONE], pair[TWO]
+    for deed, why in (
+        ("systemctl kill --signal=KILL httpd", "it is failed, result 'signal'"),
+        ("systemctl stop httpd", "it is inactive: starting it again (to work on it, 'hbctl freeze' first)"),
+    ):
+        began_us = now_us()
+        one.run(deed)
+        one.wait_for_journal("httpd has ended here", since_us=began_us)
+        wait_until(lambda since_us=began_us: starts(one, "httpd.service", since_us) != [], 10, "httpd again")  # type: ignore[misc]
+        settle(pair, owned_by=ONE)
+        (line,) = said(one, "httpd has ended here", began_us)
+        assert why in line.message
+        assert [e for e in one.journal(since_us=began_us) if "Stopped smb" in e.message] == []
+    assert is_idle(two)
+    assert serves(one)
+
+
+def test_a_restart_by_hand_is_nobodys_business(pair: Lab) -> None:
+    one = pair[ONE]
+    began_us = now_us()
+    one.run("systemctl restart httpd; systemctl reload-or-restart httpd; systemctl daemon-reload")
+    settle(pair, owned_by=ONE)
+    assert said(one, "httpd", began_us) == []
+
+
+def test_what_somebody_starts_on_the_other_machine_is_stopped_again_and_said(pair: Lab) -> None:
+    two = pair[TWO]
+    began_us = now_us()
+    two.run("systemctl start smb", check=False)
+    two.run(f"ip addr add {ADDRESS}/32 dev eth1")
+    two.wait_for_journal(f"Resource {ADDRESS} is active, and should not be! {ONE} holds", since_us=began_us)
+    wait_until(lambda: is_idle(two) and not active_units(two), 10, "nothing of the group there", 0.1)
+    assert owner(two) == ONE
+    assert serves(pair[ONE])
+    assert said(pair[ONE], "", began_us) == []
