@@ -3,6 +3,7 @@
 One pair for all: each test leaves it as it was.
 """
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,16 @@ from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 
 BACK_WITHIN_US = 50_000
+SNIFF = f"""
+import socket
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+print("ready", flush=True)
+while True:
+    frame = wire.recv(2048)
+    if frame[28:32] == frame[38:42] == socket.inet_aton("{ADDRESS}"):
+        break
+"""
+"""Ends at the first gratuitous ARP about the address."""
 TAKEN_AWAY = f"{ADDRESS} was taken away from here: putting it back"
 
 
@@ -42,14 +53,20 @@ def test_an_address_that_somebody_removes_is_back_within_50_ms_and_announced_wit
     pair: Lab,
 ) -> None:
     one = pair[ONE]
-    with watch_address(pair, ONE) as kernel, pair.observer.arp_probe() as arp:
+    sniffer = subprocess.Popen(
+        pair.observer.entry(["timeout", "20", "python3", "-c", SNIFF]), stdout=subprocess.PIPE, text=True
+    )
+    with watch_address(pair, ONE) as kernel, sniffer:
+        assert sniffer.stdout is not None
+        assert sniffer.stdout.readline() == "ready\n"
         began_us = now_us()
         one.run(f"ip addr del {ADDRESS}/24 dev eth0")
         gone = kernel.wait_for("gone", since_us=began_us)
         up = kernel.wait_for("up", since_us=gone.at_us)
         assert up.at_us - gone.at_us < BACK_WITHIN_US
         one.wait_for_journal(TAKEN_AWAY, since_us=began_us)
-        arp.wait_for_rounds_until(now_us())
+        assert sniffer.wait() == 0, "nobody was told where the address is"
+    settle(pair, owned_by=ONE)
     (line,) = log(one, since_us=began_us)
     assert line.message == TAKEN_AWAY
     assert line.fields["HBD_RESOURCE"] == ADDRESS
