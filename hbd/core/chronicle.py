@@ -25,6 +25,11 @@ _MOVE = {
     Cause.STANDBY: Decision.STANDBY, Cause.TAKEOVER: Decision.TAKEOVER, Cause.FAILBACK: Decision.FAILBACK,
 }  # fmt: skip
 _Seen = tuple[Phase, bool, bool]
+_LEFT = {
+    (False, False): "released, and said goodbye", (False, True): "something does not stop",
+    (True, False): "said goodbye, and left running what ran",
+}  # fmt: skip
+"""What became of a stop, by whether the cluster was frozen and whether something is stuck."""
 _NEW: _Seen = (Phase.IDLE, False, False)
 
 
@@ -77,15 +82,24 @@ class Chronicle:
         cause = "hbd was started" + (" and finds what an earlier life of it held" if found else "")
         self._begin(Decision.START, cause, "finds out who serves what")
 
-    def died(self, peer: Peer, deadtime_ms: int) -> None:
-        """A peer was declared dead by silence. One that has said goodbye has a record of that."""
+    def word(self, frozen: bool, cause: str) -> None:
+        """The cluster was frozen, or thawed."""
+        action = "starts, stops and moves nothing" if frozen else "acts by its rules again"
+        self._end(self._begin(Decision.FREEZE if frozen else Decision.THAW, cause, action), "done")
+
+    def died(self, peer: Peer, deadtime_ms: int, frozen: bool) -> None:
+        """A peer was declared dead, by silence or an oath. One that has said goodbye has a record of that."""
         if peer.gone:
             return
+        action = f"takes over what {peer.name} had"
+        if frozen:
+            action = "takes over nothing, since the cluster is frozen"
         silent_ms = self._desk.now.ms - self._membership.heard_ms(peer.name)
         known = self._membership.last_heartbeat_ms(peer.name) is not None
         cause = f"no heartbeat of {peer.name} for {silent_ms} ms"
         cause += f"; its deadtime is {deadtime_ms} ms" if known else ", which is initdead"
-        self._begin(Decision.DEAD, cause, f"takes over what {peer.name} had", peer=peer.name)
+        cause = f"an operator confirms that {peer.name} is dead" if peer.sworn else cause
+        self._begin(Decision.DEAD, cause, action, peer=peer.name)
 
     def muted(self, peer: Peer, cause: str) -> None:
         """The addresses go off until the peer was asked."""
@@ -97,17 +111,18 @@ class Chronicle:
         draft = self._begin(Decision.REFUSE, f"{what} was asked for", "does nothing")
         self._end(draft, f"refused: {reason}")
 
-    def leaving(self, cause: str) -> None:
+    def leaving(self, cause: str, frozen: bool) -> None:
         """hbd is being stopped."""
-        self._begin(Decision.SHUTDOWN, cause, "releases everything and says goodbye")
+        action = "leaves everything running" if frozen else "releases everything and says goodbye"
+        self._begin(Decision.SHUTDOWN, cause, action)
 
-    def left(self) -> None:
+    def left(self, frozen: bool = False) -> None:
         """This life is over."""
         self.follow(leaving=True)
         draft = self._find(Decision.SHUTDOWN)
         if draft is not None:
-            stuck = self._custody.claims_anything
-            self._end(draft, "something does not stop" if stuck else "released, and said goodbye")
+            stuck = self._custody.claims_anything and not frozen
+            self._end(draft, _LEFT[frozen, stuck])
 
     def job_done(self, job: JobId, outcome: Outcome) -> None:
         """What came of a step."""

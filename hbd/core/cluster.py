@@ -108,6 +108,7 @@ class Cluster:
         self._lease = Lease(config, self._desk, self._patience)
         self._vital = Vital(self._desk)
         self._freeze = Freeze(identity.freeze, self._desk)
+        self._was_frozen = False
         self._keeps = False
         """hbd is being stopped while frozen: what runs goes on running."""
         self._connectivity = Connectivity(config, self._desk, self._membership.say)
@@ -148,6 +149,7 @@ class Cluster:
             self._proceed()
             if self._freeze.mark:
                 self._freeze.follow(self._membership.peers.values())
+                self._note_word()
                 self._lease.rest(self._freeze.agreed)
             self._lease.follow(self._custody.may_answer)
             if self._is_news(event):
@@ -375,7 +377,8 @@ class Cluster:
                 self._compare_digests(peer)
                 self._note_settled(peer)
             case Died(peer):
-                self._chronicle.died(peer, self._membership.patience_with(peer.name))
+                patience_ms = self._membership.patience_with(peer.name)
+                self._chronicle.died(peer, patience_ms, self._freeze.frozen)
                 self._mourn(peer)
             case Said(peer, protocol.SHUTDONE, _):
                 text = f"Received shutdown notice from '{peer.name}'."
@@ -489,14 +492,20 @@ class Cluster:
         """Begin to stop, for an operator or for a client without which this node must not serve."""
         if not self._leaving:
             self._leaving = True
-            self._chronicle.leaving(cause)
+            self._keeps = self._freeze.frozen
+            self._chronicle.leaving(cause, self._keeps)
             self._talk.leave()
             self._desk.info(Kind.SHUTDOWN, "Heartbeat shutdown in progress.")
-            self._keeps = self._freeze.frozen
             if self._keeps:
                 self._note_what_stays()
             else:
                 self._desk.info(Kind.SHUTDOWN, "Giving up all HA resources.")
+
+    def _note_word(self) -> None:
+        """A freeze or a thaw is a decision like any other."""
+        if self._freeze.frozen is not self._was_frozen:
+            self._was_frozen = self._freeze.frozen
+            self._chronicle.word(self._was_frozen, self._freeze.cause)
 
     def _note_what_stays(self) -> None:
         text = "The cluster is frozen: what runs here goes on running without hbd."
@@ -577,7 +586,7 @@ class Cluster:
             self._done = True
             self._desk.info(Kind.SHUTDOWN, f"{self._identity.name} Heartbeat shutdown complete.")
             self._lease.disarm()
-            self._chronicle.left()
+            self._chronicle.left(self._keeps)
             self._desk.emit_job(Quit(reboot=self._vital.reboot))
             return
         # A device had its time when the peer has taken over: then it is not there, or does not bite.

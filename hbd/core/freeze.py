@@ -38,6 +38,8 @@ class Freeze:
         self._stored = record
         self.mark = record.mark
         self._agreed_mark = record.mark if record.agreed else 0
+        self.cause = "it was so before hbd started"
+        """Whose word the present mark is."""
         self._said_at: tuple[int, int] | None = None
         """(generation, seq) of our first report with this mark."""
 
@@ -59,13 +61,13 @@ class Freeze:
                 raise Refused(
                     f"{peer.name} runs heartbeat 3.0.6, which cannot be frozen: it would go on taking over"
                 )
-        self._become(self.mark + (2 if self.frozen else 1))
+        self._become(self.mark + (2 if self.frozen else 1), "an operator on this node says so")
         self._desk.warn(Kind.FREEZE, f"an operator froze the cluster here: {RULE}")
 
     def thaw(self) -> None:
         """An operator's wish. Where nothing is frozen, nothing changes."""
         if self.frozen:
-            self._become(self.mark + 1)
+            self._become(self.mark + 1, "an operator on this node says so")
             self._desk.warn(Kind.FREEZE, "an operator thawed the cluster here: the ordinary rules hold again")
 
     # ------------------------------------------------------------ facts
@@ -81,7 +83,7 @@ class Freeze:
         theirs = peer.report.freeze
         if theirs > self.mark:
             was_frozen = self.frozen
-            self._become(theirs)
+            self._become(theirs, f"{peer.name} says so")
             if self.frozen:
                 self._desk.warn(Kind.FREEZE, f"{peer.name} says that {FROZEN}", node=peer.name)
             elif was_frozen:
@@ -103,7 +105,7 @@ class Freeze:
         """Once a step, where a freeze has ever been: what becomes of it by what the peers are now."""
         for peer in peers:
             if self.frozen and peer.speaks_classic:
-                self._become(self.mark + 1)
+                self._become(self.mark + 1, f"{peer.name} runs heartbeat 3.0.6")
                 self._desk.log(
                     Level.CRIT, Kind.FREEZE,
                     f"{peer.name} runs heartbeat 3.0.6 and cannot be frozen: the cluster is thawed",
@@ -127,10 +129,10 @@ class Freeze:
             and said_at is not None and claims.echoed(peer, *said_at)
         )  # fmt: skip
 
-    def _become(self, mark: int) -> None:
+    def _become(self, mark: int, cause: str) -> None:
         if mark > FREEZE_MAX:
             raise Refused("the cluster was frozen too often")
-        self.mark, self._said_at = mark, None
+        self.mark, self.cause, self._said_at = mark, cause, None
 
     # ------------------------------------------------------------ to be shown
 

@@ -50,6 +50,9 @@ class Decision(Enum):
     """Both nodes have it, and this one keeps it."""
     GIVE_UP = "give up"
     """A group did not start here: it is released for the other node."""
+    FREEZE = "freeze"
+    """Nothing is started, stopped or moved before the thaw."""
+    THAW = "thaw"
     BLOCKED = "blocked"
     """A group does not stop: it stays claimed here until it is seen stopped."""
 

@@ -83,6 +83,10 @@ class Why:
             said.append(self._not_active(peer))
         elif peer is not None and theirs is not None:
             said.append(self._nobody(group, peer))
+        if peer is not None and peer.dead and peer.keeps(group.key):
+            said.append(f"{peer.name} was frozen when it fell silent, and may still run it.")
+        elif self._custody.frozen and not said:
+            said.append("The cluster is frozen, so nothing is started.")
         if group.unable:
             said.append(f"It did not start on {self._me}: {group.reason}.")
         return said or [f"{self._me} does not have it: {group.reason or 'nothing asked for it yet'}."]
@@ -110,6 +114,10 @@ class Why:
     # ------------------------------------------------------------ what would move it
 
     def _would_move(self, group: Group, peer: Peer | None) -> list[str]:
+        if self._custody.frozen:
+            return ["Nothing, before `hbctl thaw`: the cluster is frozen."]
+        if peer is not None and peer.dead and not group.claims and peer.keeps(group.key):
+            return [f"A heartbeat of {peer.name}, or, if it is off, `hbctl confirm-dead {peer.name}`."]
         if group.phase is Phase.BLOCKED:
             return ["It is free once it is seen stopped: find out what keeps it, and stop that by hand."]
         if peer is None:

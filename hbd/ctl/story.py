@@ -38,6 +38,8 @@ _TITLES = {
     "give way": "gives way with {Group}",
     "insist": "keeps {Group}, which {Peer} has too",
     "give up": "gives {Group} up",
+    "freeze": "the cluster is frozen",
+    "thaw": "the cluster is thawed",
     "blocked": "{Group} is blocked",
 }
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from hbd.config.model import AutoFailback, Client, Place
-from hbd.core.effects import ArmLease, Device, DisarmLease, Reboot
+from hbd.core.effects import ArmLease, Device, DisarmLease, Effect, Note, Reboot
 from hbd.core.events import ClientEnded, ConfirmDead, Event, Freeze, Reload, Scope, Stop, Thaw, Tick
+from hbd.core.records import Decision, Record
 from hbd.sim.machines import Machine
 from tests.scenarios.pair import FILES_KEY, GROUPS, SHOP, SHOP_KEY, Pair, all_on, at_home
 from tests.scenarios.puppet import Puppet
@@ -543,3 +544,44 @@ def test_a_long_freeze_asks_for_no_ticks_beyond_its_heartbeats() -> None:
     pair.alpha.post = counted  # type: ignore[method-assign]
     pair.run(20_000)
     assert ticks <= 20_000 / 200 + 5
+
+
+# ---------------------------------------------------------------- why
+
+
+def test_why_says_what_the_freeze_keeps_and_what_would_move_it() -> None:
+    pair = frozen(Pair().started())
+    assert pair.alpha.core is not None
+    assert pair.beta.core is not None
+    told = pair.alpha.core.explain("10.0.0.1")
+    assert told is not None
+    assert told.would_move == ("Nothing, before `hbctl thaw`: the cluster is frozen.",)
+    pair.alpha.power_off()
+    pair.run(5000)
+    pair.ask(pair.beta, Thaw())
+    told = pair.beta.core.explain("10.0.0.1")
+    assert told is not None
+    assert told.because[-1] == "alpha was frozen when it fell silent, and may still run it."
+    assert told.would_move == ("A heartbeat of alpha, or, if it is off, `hbctl confirm-dead alpha`.",)
+
+
+def test_a_freeze_and_what_it_holds_up_are_decisions_on_record() -> None:
+    pair = Pair().started()
+    told: list[Record] = []
+    post = pair.stepped
+
+    def noted(machine: Machine, event: Event, effects: list[Effect]) -> None:
+        told.extend(e.record for e in effects if isinstance(e, Note) and machine is pair.beta)
+        post(machine, event, effects)
+
+    pair.stepped = noted  # type: ignore[method-assign]
+    frozen(pair)
+    pair.alpha.power_off()
+    pair.run(5000)
+    pair.ask(pair.beta, Thaw())
+    pair.run(1000)
+    said = [(record.decision, record.cause, record.action) for record in told]
+    assert (Decision.FREEZE, "alpha says so", "starts, stops and moves nothing") in said
+    assert (Decision.THAW, "an operator on this node says so", "acts by its rules again") in said
+    (dead, *_) = [action for decision, _, action in said if decision is Decision.DEAD]
+    assert dead == "takes over nothing, since the cluster is frozen"

@@ -82,7 +82,8 @@ def test_groups_are_claimed_for_every_reason_there_is(worlds: list[Recorded]) ->
         if record.decision is Decision.TAKE
     }
     assert {"NODE is dead", "NODE has left", "handed over by NODE", "this is its home node"} <= reasons
-    assert {record.decision for record in records} == set(Decision) - {Decision.IPFAIL, Decision.BLOCKED}
+    elsewhere = {Decision.IPFAIL, Decision.BLOCKED, Decision.FREEZE, Decision.THAW}
+    assert {record.decision for record in records} == set(Decision) - elsewhere
 
 
 def test_what_follows_from_another_decision_names_it(worlds: list[Recorded]) -> None:
