@@ -9,7 +9,7 @@ import pytest
 
 from hbd.check import managers, run, show
 from hbd.check.run import Result, Where
-from hbd.dbusio import Bus, Message
+from hbd.dbusio import Bus, Message, Variant
 from tests.config.conftest import AUTHKEYS, Machine
 from tests.edges.namespaces import Namespace, pair
 from tests.edges.test_bus_service import PrivateBus
@@ -157,6 +157,25 @@ def test_networkd_is_trusted_with_an_interface_only_where_its_file_keeps_foreign
     kept = asyncio.run(judged(configured))
     assert kept is not None
     assert not kept.removes
+
+
+def test_an_interface_of_networkmanager_is_named_and_one_that_it_leaves_alone_is_not(bus: PrivateBus) -> None:
+    async def judged(managed: bool) -> managers.Managed | None:
+        answers: dict[str, tuple[str, list[object]]] = {
+            "GetDeviceByIpIface": ("o", ["/device/1"]),
+            "Get": ("v", [Variant("b", managed)]),
+        }
+        served = await stand_in(bus.address, managers.NM, answers)
+        try:
+            return await managers.network_manager(await Bus.connect(bus.address), "eth0")
+        finally:
+            served.close()
+
+    found = asyncio.run(judged(True))
+    assert found is not None
+    assert found.removes
+    assert "nmcli device set eth0 managed no" in found.text
+    assert asyncio.run(judged(False)) is None
 
 
 def test_of_managers_that_do_not_run_nothing_is_said_and_none_is_started(
