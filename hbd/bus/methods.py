@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from hbd.bus.faults import InvalidArgument
+from hbd.bus.faults import InvalidArgument, NoSuchNode
 from hbd.bus.projection import Property
 from hbd.core.events import Command, ConfirmDead, Freeze, Scope, Standby, Takeover, Thaw
 from hbd.core.views import ClusterView, GroupView, ResourceView
@@ -20,8 +20,16 @@ Reload = Callable[[], Awaitable[None]]
 """Does what SIGHUP does; raises HbdError with every finding if the new configuration is wrong."""
 
 
-STEERING: dict[str, Callable[..., Command]] = {"Freeze": Freeze, "Thaw": Thaw, "ConfirmDead": ConfirmDead}
+_STEERING: dict[str, Callable[..., Command]] = {"Freeze": Freeze, "Thaw": Thaw, "ConfirmDead": ConfirmDead}
 """Methods whose arguments are the command's, and that answer nothing."""
+
+
+def steering(view: ClusterView, member: str, *arguments: str) -> Command:
+    """The command of such a method. Raises NoSuchNode."""
+    known = [node.name for node in view.nodes]
+    if member == "ConfirmDead" and arguments[0] not in known:
+        raise NoSuchNode(f"there is no node {arguments[0]}; there are {', '.join(known)}")
+    return _STEERING[member](*arguments)
 
 
 def parse_scope(which: str) -> Scope:

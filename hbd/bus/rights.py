@@ -21,8 +21,8 @@ AUTHORITY_PATH = "/org/freedesktop/PolicyKit1/Authority"
 AUTHORITY = "org.freedesktop.PolicyKit1.Authority"
 _ALLOW_USER_INTERACTION = 1
 
-PATIENCE_S = 10.0
-"""For an answer by rules alone, polkit's own start included."""
+PATIENCE_S = 8.0
+"""For an answer by rules alone, polkit's own start included. Callers wait for 10 s or more."""
 TYPING_PATIENCE_S = 120.0
 """For somebody who is asked for a password."""
 

@@ -240,7 +240,7 @@ class Service:
             case (names.CLUSTER, "Takeover"):
                 return [await methods.takeover(self._ask, body[0])]
             case (names.CLUSTER, "Freeze" | "Thaw" | "ConfirmDead" as member):
-                await self._ask(methods.STEERING[member](*body))
+                await self._ask(methods.steering(self._view, member, *body))
                 return []
             case (names.CLUSTER, "Reload"):
                 await self._reload()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hbd.bus import names
+from hbd.ctl import password
 from hbd.ctl.snapshot import Snapshot, snapshot
 from hbd.dbusio import (
     BROKER,
@@ -64,12 +65,12 @@ class Daemon:
 
     async def handover(self, member: str, which: str) -> int:
         """Standby or Takeover; the transition it began, 0 if there was nothing to do."""
-        (transition,) = await self._call(names.ROOT, names.CLUSTER, member, "s", which)
+        (transition,) = await self._change(member, which)
         return int(transition)
 
     async def steer(self, member: str, *arguments: str) -> None:
         """Freeze, Thaw or ConfirmDead."""
-        await self._call(names.ROOT, names.CLUSTER, member, "s" * len(arguments), *arguments)
+        await self._change(member, *arguments)
 
     async def pid(self) -> int:
         """The daemon's process."""
@@ -84,7 +85,7 @@ class Daemon:
 
     async def reload(self) -> None:
         """Have the configuration read again."""
-        await self._call(names.ROOT, names.CLUSTER, "Reload", timeout_s=RELOAD_TIMEOUT_S)
+        await self._change("Reload", timeout_s=RELOAD_TIMEOUT_S)
 
     async def why(self, group: str) -> list[dict[str, Any]] | None:
         """Group.Why, or None if it has no such group."""
@@ -134,6 +135,16 @@ class Daemon:
         """Done when the bus itself is gone."""
         return self._bus.closed
 
+    async def _change(self, member: str, *texts: str, timeout_s: float = CALL_TIMEOUT_S) -> list[Any]:
+        """Call a method that changes something; polkit may ask whoever sits at a terminal for a password."""
+        async with password.asked_for_here() as interactive:
+            if interactive:
+                timeout_s += password.TYPING_S
+            return await self._call(
+                names.ROOT, names.CLUSTER, member, "s" * len(texts), *texts,
+                timeout_s=timeout_s, interactive=interactive,
+            )  # fmt: skip
+
     async def _call(
         self,
         path: str,
@@ -142,10 +153,11 @@ class Daemon:
         signature: str = "",
         *body: object,
         timeout_s: float = CALL_TIMEOUT_S,
+        interactive: bool = False,
     ) -> list[Any]:
         try:
             answer = await self._bus.call(
-                names.BUS_NAME, path, interface, member, signature, body, timeout_s=timeout_s
+                names.BUS_NAME, path, interface, member, signature, body, timeout_s, interactive=interactive
             )
         except BusError as error:
             if error.name in NOBODY:

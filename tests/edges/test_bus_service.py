@@ -356,9 +356,9 @@ def test_peer_is_answered_as_any_service_does(bus: PrivateBus) -> None:
 
 def test_root_freezes_thaws_and_swears_and_what_is_refused_comes_with_its_sentence(bus: PrivateBus) -> None:
     async def body(service: Service, asker: Asker) -> None:
-        for call in (("Freeze",), ("ConfirmDead", "s", "linuxha2"), ("Thaw",)):
+        for call in (("Freeze",), ("ConfirmDead", "s", "linuxha2.example.org"), ("Thaw",)):
             assert await cluster_call(bus, *call) == (0, "", "")
-        assert asker.commands == [Freeze(), ConfirmDead("linuxha2"), Thaw()]
+        assert asker.commands == [Freeze(), ConfirmDead("linuxha2.example.org"), Thaw()]
 
     on_the_bus(bus, body)
 
@@ -430,11 +430,23 @@ def test_each_wrong_call_gets_its_own_error(bus: PrivateBus) -> None:
         properties = contract.PROPERTIES
         assert await name_of(root, properties, "Get", cluster, "Colour") == freedesktop + "UnknownProperty"
         assert await name_of(root, properties, "GetAll", "org.no") == freedesktop + "UnknownInterface"
-        text = (await error_of(bus, root, cluster, "Standby", "some"))[1]
-        assert text == "'some' names no groups; write one of all, local, foreign, failback"
+        assert await error_of(bus, root, cluster, "Standby", "some") == (
+            names.ERROR_INVALID_ARGUMENT, "'some' names no groups; write one of all, local, foreign, failback"
+        )
+        assert await error_of(bus, root, cluster, "ConfirmDead", "linuxha3") == (
+            names.ERROR_NO_SUCH_NODE,
+            "there is no node linuxha3; there are linuxha1, linuxha2.example.org",
+        )
         assert asker.commands == []
 
     on_the_bus(bus, body)
+
+
+def test_every_method_that_is_not_for_reading_is_privileged() -> None:
+    ours = [one for name, one in contract.load().interfaces.items() if name.startswith(names.BUS_NAME)]
+    for interface in ours:
+        for name, method in interface.methods.items():
+            assert method.privileged != name.startswith(("Get", "Why")), f"{interface.name}.{name}"
 
 
 def test_properties_cannot_be_set(bus: PrivateBus) -> None:

@@ -24,6 +24,24 @@ polkit.addRule(function(action, subject) {
     }
 });
 """
+TYPIST = """\
+import os, pty, select, sys, time
+child, terminal = pty.fork()
+if not child:
+    os.execvp(sys.argv[2], sys.argv[2:])
+shown, typed, end_s = b"", False, time.monotonic() + 20
+while time.monotonic() < end_s:
+    if select.select([terminal], [], [], 0.2)[0]:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:
+            break
+        if not typed and b"assword:" in shown:
+            typed = os.write(terminal, sys.argv[1].encode() + b"\\n")
+print(shown.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+"""Runs a command on a terminal of its own, and types a password when it is asked for one."""
 RELOADED = "Configuration reloaded"
 
 
@@ -99,6 +117,17 @@ def test_a_rule_of_polkit_lets_a_group_do_what_it_says_and_nothing_else(node: No
     status, told = as_user(node, "olga", f"{GDBUS}.Takeover some")
     assert status != 0
     assert "org.linux_ha.Heartbeat1.Error.InvalidArgument: 'some' names no groups; write one of " in told
+
+
+def test_who_may_do_it_after_a_password_is_asked_for_it_on_the_terminal(node: Node) -> None:
+    node.run("echo root:secret | chpasswd")
+    node.write("/run/typist.py", TYPIST)
+    login = "systemd-run --quiet --pipe --wait -p PAMName=login -p User=alice python3 /run/typist.py"
+    began_us = now_us()
+    typed = node.run(f"{login} secret hbctl reload")
+    assert "Authentication is required to steer the high-availability cluster" in typed.stdout
+    assert "the configuration was read again" in typed.stdout
+    node.wait_for_journal(RELOADED, since_us=began_us)
 
 
 def test_busctl_monitor_and_gdbus_monitor_show_what_changes(node: Node) -> None:
