@@ -82,6 +82,7 @@ MESSAGE_ID: Final[Mapping[Kind, str]] = {
     Kind.IPFAIL: "d90f6fc54c4b4c6f9d2ad2a1d3c36e0b",
     Kind.FREEZE: "d2958a47b40340919d933c0bbb23ad32",
     Kind.CONFIRMED_DEAD: "134256379d3540d486e8e07e7260c2ad",
+    Kind.REFUSED: "de9d2b51ee024387b6b0b7d3bd8ee254",
 }
 """Drawn once at random and never changed: systemd/hbd.catalog and users' scripts know them."""
 

@@ -1,4 +1,5 @@
-"""What is made of hbctl's table of commands: its manual page, and the completions of three shells.
+"""What is made of hbctl's table of commands (its manual page, and the completions of three shells), and of
+the journal's catalog (the manual page of the events).
 
     python -m tests.generated        # writes them anew
 
@@ -15,10 +16,19 @@ from typing import Any
 
 import shtab
 
+from hbd.core.effects import Kind
 from hbd.ctl import commands
 from hbd.ctl.parser import MARKS, Section, Verb, is_example, items, paragraphs
+from hbd.journal import MESSAGE_ID
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+CATALOG = DOCS.parent / "systemd/hbd.catalog"
+ABOUT_EVENTS = """\
+Each event has a MESSAGE_ID of its own, by which scripts can find it whatever its text is, and fields:
+`HBD_NODE`, `HBD_LINK`, `HBD_GROUP`, `HBD_RESOURCE` and `HBD_TRANSITION`, where it is about one. These are for
+`journalctl MESSAGE_ID=`*id*, `journalctl HBD_GROUP=`*group* and the like. `hbctl log --explain`, or
+`journalctl -x -u hbd`, shows with each line what stands here about it.
+"""
 NAMED = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]*)\((\d)\)")
 """Another page of the manual."""
 
@@ -41,6 +51,7 @@ def files() -> dict[Path, str]:
     """Every generated file with what it should contain."""
     return {
         DOCS / "hbctl.8": manual(),
+        DOCS / "hbd-events.7": events(),
         DOCS / "completion/hbctl.bash": completion("bash"),
         DOCS / "completion/hbctl.zsh": completion("zsh"),
         DOCS / "completion/hbctl.fish": completion("fish"),
@@ -85,6 +96,49 @@ def _without_advice(script: str) -> str:
         count=1,
         flags=re.MULTILINE,
     )
+
+
+# ---------------------------------------------------------------- the events
+
+
+def explanations() -> dict[str, tuple[str, str]]:
+    """What the journal's catalog has: id → subject and text."""
+    found = {}
+    for block in re.split(r"^-- ", CATALOG.read_text(), flags=re.MULTILINE)[1:]:
+        head, _, body = block.partition("\n\n")
+        number, subject, *_ = head.splitlines()
+        found[number] = (_named(subject.removeprefix("Subject: ")), _named(body.strip()))
+    return found
+
+
+def _named(text: str) -> str:
+    """The catalog's fields as placeholders."""
+    return re.sub(r"@HBD_([A-Z]+)@", r"*\1*", text)
+
+
+def events() -> str:
+    """hbd-events(7). Every kind of event has to be in the catalog."""
+    explained = explanations()
+    lines = [
+        '.\\" SPDX-License-Identifier: LGPL-2.1-or-later',
+        '.\\" Generated from hbd/journal.py and systemd/hbd.catalog; see tests/generated.py.',
+        '.TH HBD-EVENTS 7 "" "hbd" "What hbd says to the journal"',
+        ".SH NAME",
+        "hbd-events \\- the events that hbd reports to the journal",
+        ".SH DESCRIPTION",
+        *_text(ABOUT_EVENTS),
+        ".SH EVENTS",
+    ]
+    for kind in Kind:
+        subject, body = explained[MESSAGE_ID[kind]]
+        lines += [f'.SS "{_plain(kind.value)}"', f".B MESSAGE_ID={MESSAGE_ID[kind]}", ".PP"]
+        lines += [_inline(f"{subject}."), ".PP", *_text(body)]
+    lines += [".SH SEE ALSO", _inline("hbctl(8), hbd(8), journalctl(1), systemd.journal-fields(7)")]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    return text.replace("-", r"\-")
 
 
 # ---------------------------------------------------------------- the manual page

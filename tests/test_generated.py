@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hbd.core.effects import Kind
 from hbd.ctl import commands
 from hbd.ctl.parser import Verb, plain
+from hbd.journal import MESSAGE_ID
 from tests import generated
 
 SHOWN = [verb for verb in commands.VERBS if not verb.hidden]
@@ -62,6 +64,17 @@ def test_a_wrong_command_line_is_answered_by_status_2_and_the_way_to_help(
 
     assert end.value.code == 2
     assert "see hbctl standby --help" in capsys.readouterr().err
+
+
+def test_every_event_is_in_the_journals_catalog_and_in_the_manual() -> None:
+    page = (generated.DOCS / "hbd-events.7").read_text()
+    explained = generated.explanations()
+    assert list(MESSAGE_ID) == list(Kind)
+    assert list(explained) == list(MESSAGE_ID.values())
+    for kind in Kind:
+        name = kind.value.replace("-", r"\-")
+        assert f'.SS "{name}"\n.B MESSAGE_ID={MESSAGE_ID[kind]}\n' in page
+    assert page.count(".SS ") == len(Kind)
 
 
 def _words(text: str) -> str:

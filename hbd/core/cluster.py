@@ -450,7 +450,9 @@ class Cluster:
         try:
             self._desk.emit(Answer(request, self._obey(command)))
         except Refused as refused:
-            self._chronicle.refused(type(command).__name__.lower(), str(refused))
+            what = type(command).__name__.lower()
+            self._desk.info(Kind.REFUSED, f"{what} is refused: {refused}")
+            self._chronicle.refused(what, str(refused))
             self._desk.emit(Answer(request, refused=str(refused)))
 
     def _obey(self, command: Command) -> int:

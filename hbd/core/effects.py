@@ -353,6 +353,7 @@ class Kind(Enum):
     IPFAIL = "ipfail"
     FREEZE = "freeze"
     CONFIRMED_DEAD = "confirmed-dead"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
