@@ -12,7 +12,6 @@ from hbd.sim.machines import Machine
 from tests.scenarios.pair import ETH0, TIMING, Pair, all_on
 from tests.scenarios.pinged import ROUTER, SWITCH, lose
 
-
 KEEPALIVE_MS = TIMING.keepalive_ms
 
 
@@ -70,7 +69,7 @@ def test_a_death_and_what_is_taken_over_because_of_it_with_evidence_steps_and_ti
     assert taking.took_ms == death.took_ms == taking.steps[-1].after_ms
 
 
-def test_a_standby_has_its_operator_on_one_side_and_its_taking_on_the_other_in_the_order_of_messages() -> None:
+def test_a_standby_is_told_on_both_sides_and_the_messages_give_the_order() -> None:
     pair = at_rest()
     began_ms = pair.now_ms
     pair.standby(pair.alpha, Scope.LOCAL)
