@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab
 from tests.lab.cluster import ONE, TWO, running_pair, settle
 from tests.lab.furniture import CLUSTER_ADDRESS
 from tests.lab.node import Node
@@ -18,7 +17,7 @@ def survivor(hbd_layer: Path) -> Iterator[Node]:
     """The node that is left after the owner has lost its power, with everything taken over."""
     with running_pair(hbd_layer) as lab:
         settle(lab, owned_by=ONE)
-        lab[ONE].power_off()
+        lab[ONE].poweroff()
         lab[TWO].wait_for_journal("^mach_down takeover complete")
         yield lab[TWO]
 
