@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hbd.config.model import AutoFailback
 from hbd.core.effects import Effect, Note
-from hbd.core.events import ConfirmDead, Event, Freeze, Scope, Stop, Thaw
+from hbd.core.events import Event, Scope, Stop
 from hbd.core.records import Decision, Explanation, Record
 from hbd.sim.machines import Machine
 from tests.scenarios.pair import ETH0, TIMING, Pair, all_on
@@ -139,30 +139,6 @@ def test_ipfail_is_told_apart_from_an_operators_standby() -> None:
     pair.run(500)
     assert pair.only(pair.alpha, Decision.IPFAIL, began_ms).cause == "beta reaches more than this node"
     assert not [r for r in pair.of(pair.alpha, began_ms) if r.decision is Decision.STANDBY]
-
-
-def test_a_freeze_a_death_in_it_and_the_thaw_that_takes_over_are_each_a_record() -> None:
-    pair = at_rest()
-    began_ms = pair.now_ms
-    pair.ask(pair.alpha, Freeze())
-    pair.run(500)
-    pair.beta.power_off()
-    pair.run(3000)
-    death = pair.only(pair.alpha, Decision.DEAD, began_ms)
-    assert (death.action, death.result) == ("takes nothing over: the cluster is frozen", "took nothing over")
-    assert pair.only(pair.alpha, Decision.FREEZE, began_ms).result == "frozen"
-    assert "The cluster is frozen" in pair.why(pair.alpha, "10.0.0.2").because[-1]
-    assert "`hbctl thaw`" in pair.why(pair.alpha, "10.0.0.2").would_move[0]
-    pair.ask(pair.alpha, Thaw())
-    pair.run(500)
-    assert pair.only(pair.alpha, Decision.THAW, began_ms).result == "took nothing over"
-    assert "hbctl confirm-dead beta" in pair.why(pair.alpha, "10.0.0.2").would_move[0]
-    sworn_ms = pair.now_ms
-    assert pair.ask(pair.alpha, ConfirmDead("beta")).refused is None
-    pair.until(lambda: pair.owners() == all_on("alpha"), 3000)
-    pair.run(100)
-    oath = pair.only(pair.alpha, Decision.DEAD, sworn_ms)
-    assert (oath.cause, oath.result) == ("an operator has sworn that beta is dead", "took 10.0.0.2")
 
 
 def test_why_tells_of_the_home_node_what_brings_a_group_back() -> None:
