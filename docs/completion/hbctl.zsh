@@ -109,7 +109,7 @@ _shtab_hbctl_standby_defaults_added=0
 
 _shtab_hbctl_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--json[the same for programs\: cluster, nodes, links and groups, each group with its resources. The keys are the names of the D-Bus properties in snake_case, see org.linux_ha.Heartbeat1(5). What changes with every datagram is not among them]"
+  "--json[the same for programs\: cluster, nodes, links and groups, each group with its resources. The keys are the names of the D-Bus properties in snake_case, see org.linux_ha.Heartbeat1(5)\; \/usr\/share\/doc\/hbd\/status.schema.json describes it. What changes with every datagram is not among them]"
   "--watch[show it again whenever it changes, until interrupted\: on a terminal in place, else one below the other. With --json each picture is one line, and null while hbd is away]"
 )
 

@@ -103,7 +103,8 @@ VERBS = (
                 "--json",
                 text="the same for programs: `cluster`, `nodes`, `links` and `groups`, each group with its "
                 "`resources`. The keys are the names of the D-Bus properties in snake_case, see "
-                "org.linux_ha.Heartbeat1(5). What changes with every datagram is not among them",
+                "org.linux_ha.Heartbeat1(5); */usr/share/doc/hbd/status.schema.json* describes it. What "
+                "changes with every datagram is not among them",
                 action="store_true",
             ),
             argument(
@@ -357,7 +358,8 @@ SECTIONS = (
     ),
     Section(
         "SEE ALSO",
-        text="hbd(8), ha.d(5), org.linux_ha.Heartbeat1(5), systemctl(1), journalctl(1), busctl(1)",
+        text="hbd(8), ha.cf(5), haresources(5), hbd.cf(5), org.linux_ha.Heartbeat1(5), systemctl(1), "
+        "journalctl(1), busctl(1)",
     ),
 )
 """What the manual page has beyond the commands."""

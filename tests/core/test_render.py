@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import fastjsonschema
 import pytest
 
 from hbd.bus import contract, names
@@ -223,6 +224,39 @@ def test_json_has_the_properties_in_snake_case_and_resources_inside_their_group(
     assert shown["cluster"]["auto_failback"] == "on"
     assert shown["groups"][0]["preferred_node"] == "linuxha1"
     assert [one["unit"] for one in shown["groups"][0]["resources"]] == ["", "httpd.service"]
+
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/status.schema.json").read_text())
+
+
+@pytest.mark.parametrize("shown", [WHOLE, replace(WHOLE, links=[], groups=[])])
+def test_json_is_as_its_schema_says(shown: Snapshot) -> None:
+    fastjsonschema.compile(SCHEMA)(json.loads(render.as_json(shown)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        (replace(WHOLE, cluster=replace(WHOLE.cluster, state="happy")), "data.cluster.state"),
+        (replace(WHOLE, nodes=[replace(WHOLE.nodes[0], holding="some")]), "holding"),
+        (with_group(state="lost"), "state"),
+    ],
+)
+def test_the_schema_tells_what_is_wrong(wrong: Snapshot, where: str) -> None:
+    with pytest.raises(fastjsonschema.JsonSchemaValueException, match=where):
+        fastjsonschema.compile(SCHEMA)(json.loads(render.as_json(wrong)))
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [("cluster", Cluster), ("nodes", Node), ("links", Link), ("groups", Group), ("resources", Resource)],
+)
+def test_the_schema_has_every_key_and_no_other(part: str, kind: type) -> None:
+    groups = SCHEMA["properties"]["groups"]["items"]
+    described = groups["properties"]["resources"] if part == "resources" else SCHEMA["properties"][part]
+    described = described.get("items", described)
+
+    assert set(described["properties"]) == {field.name for field in fields(kind)}
 
 
 @pytest.mark.parametrize(
