@@ -23,7 +23,9 @@ from hbd.ctl.snapshot import Snapshot
 from hbd.errors import HbdError
 
 SCOPES = ("all", "foreign", "local", "failback")
-DENIED = ("org.freedesktop.DBus.Error.AccessDenied", "org.linux_ha.Heartbeat1.Error.AccessDenied")
+DENIED = tuple(
+    f"org.freedesktop.DBus.Error.{name}" for name in ("AccessDenied", "InteractiveAuthorizationRequired")
+)
 UNIT = "hbd.service"
 HEARTBEAT_USAGE = """
 Usage: heartbeat [-skrV]

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from hbd.bus.service import Service
 from hbd.core.views import ClusterState
 from hbd.ctl import render
 from hbd.ctl.client import Daemon
+from tests.core.test_projection import VIEW
 from tests.edges.test_bus_service import (
-    VIEW,
     WHOLE,
     Asker,
     PrivateBus,
-    Service,
     bus,
     on_the_bus,
     until,

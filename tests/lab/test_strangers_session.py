@@ -34,7 +34,7 @@ class Stranger:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        page = ["man", "--local-file", CHECKOUT / "docs/hbctl.8"]
+        page = ["man", "--local-file", str(CHECKOUT / "docs/hbctl.8")]
         self._manual = subprocess.run(
             page, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin", "MANWIDTH": "200"}
         ).stdout
