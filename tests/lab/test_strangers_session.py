@@ -77,7 +77,7 @@ def test_he_finds_out_who_has_the_address_moves_it_freezes_thaws_and_reads_what_
     read = he.types("history", "-n", "20")
     assert "standby" in read
     log = he.types("log", "-n", "200")
-    assert "frozen" in log
+    assert "froze" in log
     assert "thaw" in log
 
 
