@@ -18,7 +18,7 @@ import shtab
 
 from hbd.core.effects import Kind
 from hbd.ctl import commands
-from hbd.ctl.parser import MARKS, Section, Verb, is_example, items, paragraphs
+from hbd.ctl.parser import MARKS, Section, Verb, is_example, items, paragraphs, plain
 from hbd.journal import MESSAGE_ID
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -64,7 +64,11 @@ def files() -> dict[Path, str]:
 def completion(shell: str) -> str:
     """hbctl's completion for bash, zsh or fish."""
     parser = commands.parser()
+    for verb in commands.VERBS:
+        _parser_of(parser, verb).description = plain(verb.summary)
     for action in _actions(parser):
+        # A shell has one line for it.
+        action.help = re.split(r"[.:;] ", action.help or "")[0]
         by = getattr(action, "completed_by", "")
         if by:
             action.complete = shtab.DIRECTORY if by == "directory" else _by_function(by)  # type: ignore[attr-defined]

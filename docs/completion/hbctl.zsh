@@ -6,19 +6,19 @@
 
 _shtab_hbctl_commands() {
   local _commands=(
-    check:'Reads a configuration without using it, looks round on the machine, and asks the daemon if it runs. Nothing is changed. First come findings, one a line, as path:line:column: severity: text; the severity is error (hbd would not start with this, or would not take it in) or warning. With an error, there is nothing else. Then come facts, marked with ! where a finding belongs to them, with ? where something could not be found out, and with - where it is only worth knowing:'
-    confirm-dead:'You have seen that a node is off, and say so. hbd believes it at once and takes over what that node may have held: after a start it does not wait for initdead, and what the node held when it fell silent in a freeze is let go. If the node lives, its services run twice, and what both write to is destroyed.'
-    events:'Prints a line for each change, each decision and each result, as they come, until interrupted.'
-    freeze:'For maintenance of the whole cluster: from now on neither node starts, stops or moves anything, whatever fails or dies. Heartbeats and status go on. What you stop by hand stays stopped, and what you start by hand runs. Both nodes know of it: either may be frozen, and either thawed.'
-    history:'Shows the last decisions of this node, the newest at the end: the cause, what was known at that moment (when the other node was heard last, on which link), what was done, each step with its time in milliseconds since the decision, the result and how long it took. What followed from one decision stands under it. Decisions outlast a restart of hbd and of the machine; some hundreds are kept in /var/lib/hbd/history.'
-    log:'Shows the journal of hbd on this node, by journalctl(1). hbd-events(7) lists what there can be.'
-    migrate:'Reads the files of a heartbeat 3.0.6, looks round on the machine, and says line by line what will be different under hbd. It changes nothing, and neither daemon need run. Each line reads path:line:column: kind: text with one of these kinds:'
-    reload:'Has the configuration read again, as systemctl reload hbd does. If it is wrong, the old one stays in force and the errors are printed.'
-    standby:'Hands groups over to the peer. local are the groups whose home is this node, foreign those whose home is the peer, failback is another word for foreign, and all is meant when nothing is given. The command returns as soon as the transition has begun.'
-    status:'Answers on one screen: is it served, and where; could the other node take over; what is wrong; which link is weak. The first sentence says how this node is, the next which node serves which groups and who takes over if that node fails, or why nobody would. Then what is wrong, each line marked with !, and what does no harm yet, marked with ~: a link that loses messages, or the longest time in this boot that hbd did not run on this node, if it was more than half of what the other node suffers before it may take over.'
-    takeover:'Asks the peer to hand groups over to this node; otherwise as standby. The words are meant from this node'"'"'s side.'
-    thaw:'Ends a freeze, on both nodes, whichever of them was frozen. Each then does what its rules ask for: it takes over what a dead node held, restarts what ended meanwhile, fails back, and settles what runs twice.'
-    why:'Says in sentences why a group is where it is and what would move it: what this node decided last about it and by what evidence, what it knows of the other node now, and the state of each resource.'
+    check:'what is wrong with the configuration, and with this machine'
+    confirm-dead:'swear that a node is dead'
+    events:'follow what changes and what is decided'
+    freeze:'start, stop and move nothing, on both nodes'
+    history:'what was decided, why, and how it ended'
+    log:'what hbd has said to the journal'
+    migrate:'what will be different after heartbeat 3.0.6'
+    reload:'read the configuration again'
+    standby:'hand resource groups over to the peer'
+    status:'nodes, links, groups and resources on one screen'
+    takeover:'ask the peer for resource groups'
+    thaw:'the end of a freeze'
+    why:'why a group is where it is'
   )
   _describe 'hbctl commands' _commands
 }
@@ -33,8 +33,8 @@ _shtab_hbctl_defaults_added=0
 
 _shtab_hbctl_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--json[the same for programs\: findings and facts]"
-  ":where the files are\; \$HBD_CONFIG_DIR or \/etc\/ha.d if nothing is given:_files -/"
+  "--json[the same for programs]"
+  ":where the files are:_files -/"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -64,8 +64,8 @@ _shtab_hbctl_freeze_defaults_added=0
 
 _shtab_hbctl_history_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  {-n,--lines}"[so many at most\; 10 if nothing is given]:N:"
-  "--json[for programs\: records, each with the keys of GetHistory in snake_case, see org.linux_ha.Heartbeat1(5)]"
+  {-n,--lines}"[so many at most]:N:"
+  "--json[for programs]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -73,7 +73,7 @@ _shtab_hbctl_history_defaults_added=0
 
 _shtab_hbctl_log_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  {-n,--lines}"[so many lines at most\; 50 if nothing is given]:N:"
+  {-n,--lines}"[so many lines at most]:N:"
   {-f,--follow}"[go on with what comes, until interrupted]"
   {-x,--explain}"[explain each message, and say what to do about it]"
 )
@@ -84,7 +84,7 @@ _shtab_hbctl_log_defaults_added=0
 _shtab_hbctl_migrate_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--check[only look, change nothing]"
-  ":where the files are\; \$HBD_CONFIG_DIR or \/etc\/ha.d if nothing is given:_files -/"
+  ":where the files are:_files -/"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -100,8 +100,8 @@ _shtab_hbctl_reload_defaults_added=0
 _shtab_hbctl_standby_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--wait[return when it has ended]"
-  "--timeout[with --wait\: wait no longer than this\; the transition goes on all the same]:SECONDS:"
-  ":groups by home node, seen from here\; all if nothing is given:(all local foreign failback)"
+  "--timeout[with --wait]:SECONDS:"
+  ":groups by home node, seen from here:(all local foreign failback)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -109,8 +109,8 @@ _shtab_hbctl_standby_defaults_added=0
 
 _shtab_hbctl_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--json[the same for programs\: cluster, nodes, links and groups, each group with its resources. The keys are the names of the D-Bus properties in snake_case, see org.linux_ha.Heartbeat1(5)\; \/usr\/share\/doc\/hbd\/status.schema.json describes it. What changes with every datagram is not among them]"
-  "--watch[show it again whenever it changes, until interrupted\: on a terminal in place, else one below the other. With --json each picture is one line, and null while hbd is away]"
+  "--json[the same for programs]"
+  "--watch[show it again whenever it changes, until interrupted]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -119,8 +119,8 @@ _shtab_hbctl_status_defaults_added=0
 _shtab_hbctl_takeover_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--wait[return when it has ended]"
-  "--timeout[with --wait\: wait no longer than this\; the transition goes on all the same]:SECONDS:"
-  ":groups by home node, seen from here\; all if nothing is given:(all local foreign failback)"
+  "--timeout[with --wait]:SECONDS:"
+  ":groups by home node, seen from here:(all local foreign failback)"
 )
 
 # guard to ensure default positional specs are added only once per session
