@@ -14,7 +14,7 @@ from hbd.core import evidence
 from hbd.core.claims import Peer
 from hbd.core.custody import Custody
 from hbd.core.desk import Desk
-from hbd.core.effects import DropAddresses, Effect, Note, StartJob, StartResource, StopResource
+from hbd.core.effects import AbandonJob, DropAddresses, Effect, Note, StartJob, StartResource, StopResource
 from hbd.core.events import JobId, Outcome, Result
 from hbd.core.exchange import Cause, Transition
 from hbd.core.groups import Group, Phase
@@ -66,6 +66,8 @@ class Chronicle:
         self._insisting: dict[str, _Draft] = {}
         self._seen: dict[str, _Seen] = {}
         self._jobs: dict[JobId, tuple[_Draft, str]] = {}
+        self._alone: dict[JobId, _Draft] = {}
+        """Records of a single job that moves no group."""
         self._transition: Transition | None = None
         self._gone = False
         self._starting = False
@@ -130,6 +132,8 @@ class Chronicle:
         if draft is not None:
             ended = "done" if outcome.result is Result.OK else f"{outcome.result.value}: {outcome.reason}"
             draft.step(self._desk.now.ms, f"{what}: {ended}")
+            if self._alone.pop(job, None) is not None:
+                self._end(draft, ended)
 
     # ------------------------------------------------------------ after a step
 
@@ -261,6 +265,10 @@ class Chronicle:
 
     def _note_jobs(self, jobs: Collection[Effect]) -> None:
         for effect in jobs:
+            if isinstance(effect, AbandonJob):
+                draft = self._alone.pop(effect.job, None)
+                if draft is not None:
+                    self._end(draft, "given up")
             if not isinstance(effect, StartJob):
                 continue
             match effect.action:
@@ -272,7 +280,7 @@ class Chronicle:
                     what = f"{', '.join(address.ip for address in addresses)} off at once"
                 case _:
                     continue
-            draft = self._doing(effect.job)
+            draft = self._doing(effect.job) or self._in_place(effect)
             if draft is not None:
                 self._jobs[effect.job] = (draft, what)
                 draft.step(self._desk.now.ms, what)
@@ -283,6 +291,24 @@ class Chronicle:
             if job in (group.job, group.dropping):
                 return self._of_group.get(key) or self._find(Decision.MUTE)
         return None
+
+    def _in_place(self, effect: StartJob) -> _Draft | None:
+        """What others stopped is started again, or what they started is stopped; no group moves."""
+        match effect.action:
+            case StartResource(resource):
+                decision, cause = Decision.RESTORE, f"{resource.name} was taken away from here"
+                action = "puts it back in place"
+            case StopResource(resource):
+                decision, cause = Decision.RELEASE, f"somebody started {resource.name} on this node"
+                action = "stops it again"
+            case _:
+                return None
+        group = next((g for g in self._custody.groups.values() if g.has(resource)), None)
+        if group is None:
+            return None
+        draft = self._begin(decision, cause, action, group=group.name)
+        self._alone[effect.job] = draft
+        return draft
 
     # ------------------------------------------------------------ heads
 
