@@ -47,6 +47,7 @@ MESSAGE_ID: Final[Mapping[Kind, str]] = {
     Kind.LINK_DEAD: "a42086955ab548218eb3a2f40cb4d51c",
     Kind.LINK_OPENED: "d8607efc9d4a409aae776c4f35dd57e3",
     Kind.LINK_FAILED: "14d0a4f9d2154dc2ad5b6840ba2491c0",
+    Kind.ISOLATED: "db4465b5df3947f3a53948bf6d0aa509",
     Kind.LOST_PACKETS: "84fd95c432a14ca1b844f475ad75403a",
     Kind.BAD_PACKET: "711d2d3397f44b4483970ae3bbeee122",
     Kind.REPLAY: "94815ede8cd44a0aabfed542621a29e6",

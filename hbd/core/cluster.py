@@ -39,6 +39,7 @@ from hbd.core.effects import (
 )
 from hbd.core.events import (
     Asked,
+    CarrierSeen,
     ClientEnded,
     ClientGone,
     ClientRefused,
@@ -72,6 +73,7 @@ from hbd.core.freeze import FROZEN, Freeze, still_sealed
 from hbd.core.groups import Group
 from hbd.core.handover import Handover
 from hbd.core.health import Health, doomed
+from hbd.core.isolation import Isolation
 from hbd.core.lease import Lease
 from hbd.core.links import Links
 from hbd.core.membership import Died, Identity, Membership, Reported, Said
@@ -98,6 +100,7 @@ class Cluster:
         self._config, self._identity = config, identity
         self._desk = Desk()
         self._links = Links(config, self._desk)
+        self._isolation = Isolation(self._desk)
         self._membership = Membership(config, identity, self._desk, Random(seed))
         self._talk = Handover(config, self._desk, self._membership.say)
         self._classic_life: int | None = None
@@ -143,7 +146,9 @@ class Cluster:
             self._last_ms = now.ms
             return self._desk.close()
         if self._started:
-            for fact in self._membership.expire() if self._links.reachable else ():
+            if not self._isolation.over:
+                self._look_out()
+            for fact in self._membership.expire() if self._isolation.reachable else ():
                 self._take_fact(fact)
             self._notice_deaf_peer()
             self._proceed()
@@ -207,7 +212,7 @@ class Cluster:
             times.append(self._farewell_ms + FAREWELL_MS)
         peer = self._membership.peer
         talk_ms = self._talk.deadline_ms() if peer is not None and peer.speaks_classic else None
-        peers_ms = self._membership.deadline_ms() if self._links.reachable else None
+        peers_ms = self._membership.deadline_ms() if self._isolation.reachable else None
         for deadline_ms in (
             peers_ms, self._custody.deadline_ms(), talk_ms, self._clients.deadline_ms(),
             self._connectivity.deadline_ms(),
@@ -249,7 +254,8 @@ class Cluster:
 
     def _degraded(self) -> tuple[str, ...]:
         _, unheard = self._freeze.shown(self._membership.peers.values())
-        return unheard + self._links.degraded + self._lease.degraded + self._connectivity.pings.failures
+        links = self._isolation.degraded + self._links.degraded
+        return unheard + links + self._lease.degraded + self._connectivity.pings.failures
 
     # ------------------------------------------------------------ our own absence (rules 12 to 15)
 
@@ -302,7 +308,8 @@ class Cluster:
     def _take(self, event: Event) -> None:
         match event:
             case DatagramReceived(medium, payload):
-                self._reach()
+                if not self._isolation.reachable:
+                    self._membership.begin()
                 for fact in self._membership.datagram(medium, payload):
                     self._take_fact(fact)
             case Tick(load):
@@ -318,8 +325,9 @@ class Cluster:
             case PingAnswered() | PathSeen():
                 self._answer_was_routine = not self._connectivity.take(event)
             case LinkOpened(medium):
-                if self._links.opened(medium):
-                    self._reach()
+                self._links.opened(medium)
+            case CarrierSeen(medium, present):
+                self._links.carrier(medium, present)
             case LinkFailed(medium, reason):
                 self._links.failed(medium, reason)
             case JobDone(job, outcome):
@@ -346,6 +354,7 @@ class Cluster:
 
     def _begin(self, held: tuple[HeldGroup, ...], late: bool) -> None:
         self._started = True
+        self._isolation.forgives_darkness = bool(held)
         self._membership.begin()
         self._links.begin()
         self._connectivity.begin()
@@ -359,11 +368,15 @@ class Cluster:
         self._say_status()
         self._membership.become("up")
 
-    def _reach(self) -> None:
-        """Only now can the others be heard: initdead counts from here."""
-        if not self._links.reachable:
-            self._links.reachable = True
-            self._membership.begin()
+    def _look_out(self) -> None:
+        """Whether the others could be heard at all: only then their silence counts, and initdead begins."""
+        membership, links, isolation = self._membership, self._links, self._isolation
+        if membership.status == "active" or membership.live:
+            isolation.end()
+            return
+        pinged = self._connectivity.pings.any_configured and self._connectivity.pings.alive > 0
+        if isolation.look(is_open=links.any_open, is_usable=links.any_usable, pinged=pinged):
+            membership.begin()
 
     def _take_fact(self, fact: Reported | Died | Said) -> None:
         match fact:

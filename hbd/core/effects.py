@@ -318,6 +318,7 @@ class Kind(Enum):
     LINK_DEAD = "link-dead"
     LINK_OPENED = "link-opened"
     LINK_FAILED = "link-failed"
+    ISOLATED = "isolated"
     LOST_PACKETS = "lost-packets"
     BAD_PACKET = "bad-packet"
     REPLAY = "replay"

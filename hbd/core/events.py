@@ -180,6 +180,14 @@ class LinkFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class CarrierSeen:
+    """The interface of a medium has a carrier, or none. Until this is told it is taken to have one."""
+
+    medium: MediumSpec
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DatagramReceived:
     """Bytes from a medium, not yet trusted."""
 
@@ -298,6 +306,6 @@ class LeaseRefused:
 LeaseEvent = LeaseArmed | LeaseRefused
 ClientEvent = ClientStarted | ClientRefused | ClientEnded | ClientGone
 Event = (
-    Started | LinkOpened | LinkFailed | DatagramReceived | PingAnswered | PathSeen | Tick | JobDone
-    | ResourceSeen | Asked | ClientEvent | LeaseEvent
+    Started | LinkOpened | LinkFailed | CarrierSeen | DatagramReceived | PingAnswered | PathSeen | Tick
+    | JobDone | ResourceSeen | Asked | ClientEvent | LeaseEvent
 )

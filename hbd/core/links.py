@@ -20,8 +20,9 @@ class Links:
         self._open: dict[MediumSpec, bool] = {}
         self._reopen_ms: dict[MediumSpec, int] = {}
         self._failures: dict[MediumSpec, str] = {}
-        self.reachable = False
-        """A medium has worked. Before that, silence says nothing of the others: nobody is declared dead."""
+        self._dark: dict[MediumSpec, None] = {}
+        """Media whose interfaces have no carrier."""
+        self._worked = False
         self.has_serial = False
 
     def begin(self) -> None:
@@ -35,6 +36,7 @@ class Links:
                 del self._open[medium]
                 self._reopen_ms.pop(medium, None)
                 self._failures.pop(medium, None)
+                self._dark.pop(medium, None)
                 self._desk.emit(CloseLink(medium))
         self._media = config.media
         self._open_new()
@@ -51,8 +53,9 @@ class Links:
         if medium not in self._open:
             self._desk.emit(CloseLink(medium))
             return False
-        self._open[medium] = True
+        self._open[medium] = self._worked = True
         self._failures.pop(medium, None)
+        self._reopen_ms.pop(medium, None)
         self._desk.log(Level.INFO, Kind.LINK_OPENED, _opened(medium), link=medium.link)
         return True
 
@@ -61,6 +64,7 @@ class Links:
         if medium not in self._open:
             return
         self._open[medium] = False
+        self._dark.pop(medium, None)
         self._reopen_ms[medium] = self._desk.now.ms + REOPEN_MS
         if self._failures.get(medium) != reason:
             self._failures[medium] = reason
@@ -68,8 +72,32 @@ class Links:
             self._desk.log(Level.ERROR, Kind.LINK_FAILED, text, link=medium.link)
             if len(self._failures) == len(self._open):
                 text = "No working comm channels to write to."
-                text += "" if self.reachable else " Nothing is started before there is one."
+                text += "" if self._worked else " Nothing is started before there is one."
                 self._desk.log(Level.CRIT, Kind.LINK_FAILED, text)
+
+    def carrier(self, medium: MediumSpec, present: bool) -> None:
+        """Its interface has a carrier, or none."""
+        if medium not in self._open or (medium in self._dark) is not present:
+            return
+        if present:
+            del self._dark[medium]
+            self._desk.log(
+                Level.INFO, Kind.LINK_OPENED, f"{medium.link}: there is a carrier again", link=medium.link
+            )
+        else:
+            self._dark[medium] = None
+            text = f"{medium.link}: no carrier: its cable is pulled, or nothing is on at the other end"
+            self._desk.log(Level.WARN, Kind.LINK_FAILED, text, link=medium.link)
+
+    @property
+    def any_open(self) -> bool:
+        """Some medium works, as far as this node can tell."""
+        return any(self._open.values())
+
+    @property
+    def any_usable(self) -> bool:
+        """Some medium works, and its interface has a carrier, if it has one."""
+        return any(works and medium not in self._dark for medium, works in self._open.items())
 
     def reopen(self) -> None:
         """Try again what is due."""
@@ -86,7 +114,8 @@ class Links:
     @property
     def degraded(self) -> tuple[str, ...]:
         """What does not work, and why: one sentence each."""
-        return tuple(f"{medium.link}: {reason}" for medium, reason in self._failures.items())
+        dark = [f"{medium.link}: no carrier" for medium in self._dark if medium not in self._failures]
+        return (*(f"{medium.link}: {reason}" for medium, reason in self._failures.items()), *dark)
 
 
 def _opened(medium: MediumSpec) -> str:

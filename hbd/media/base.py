@@ -17,6 +17,7 @@ class Medium(Protocol):
 
     def open(self, post: Post) -> None:
         """Begin; then post LinkOpened once and DatagramReceived ever after, or LinkFailed when it breaks.
+        CarrierSeen comes where there is such a sign: when there is none at first, and at each change.
 
         Raises OSError if it cannot be opened now.
         """

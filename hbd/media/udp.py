@@ -22,7 +22,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from hbd.config.model import Bcast, Mcast, Ucast, Ucast6
 from hbd.core.effects import Transmit
-from hbd.core.events import DatagramReceived, LinkFailed, LinkOpened
+from hbd.core.events import CarrierSeen, DatagramReceived, LinkFailed, LinkOpened
 from hbd.media.base import Post
 
 DRAIN = 256
@@ -41,7 +41,7 @@ LOOK_EVERY_S = 1.0
 IP_MULTICAST_ALL, IPV6_MULTICAST_ALL = 49, 29
 """linux/in.h, linux/in6.h: whether groups that another socket has joined are heard as well."""
 SIOCGIFFLAGS, SIOCGIFBRDADDR, SIOCGIFNETMASK, SIOCGIFADDR = 0x8913, 0x8919, 0x891B, 0x8915
-IFF_UP = 0x1
+IFF_UP, IFF_RUNNING = 0x1, 0x40
 
 
 class Receivers:
@@ -145,6 +145,7 @@ class UdpMedium(ABC):
         self._to: tuple[str, int] | tuple[str, int, int, int] = ("", 0)
         self._index = 0
         self._look_at_s = 0.0
+        self._carrier = True
         self.dropped = 0
         """Datagrams the kernel did not take (queue full, no memory, too long, filtered)."""
 
@@ -213,7 +214,16 @@ class UdpMedium(ABC):
             raise
         self._sender, self._post, self._to = sender, post, self._at(destination)
         self._look_at_s = asyncio.get_running_loop().time() + LOOK_EVERY_S
+        self._carrier = True
+        self._look_for_a_carrier()
         post(LinkOpened(self.spec))
+
+    def _look_for_a_carrier(self) -> None:
+        """Tell the core if that has changed. A lost one is no failure: it comes back by itself."""
+        carrier = bool(_flags(self.spec.interface) & IFF_RUNNING)
+        if carrier is not self._carrier and self._post is not None:
+            self._carrier = carrier
+            self._post(CarrierSeen(self.spec, carrier))
 
     def _look_again(self) -> None:
         """Raises OSError if the name belongs to another interface now, or to none."""
@@ -223,6 +233,7 @@ class UdpMedium(ABC):
         self._look_at_s = now_s + LOOK_EVERY_S
         if _index_of(self.spec.interface) != self._index:
             raise OSError(errno.ENODEV, "the interface was renamed, or another took its place")
+        self._look_for_a_carrier()
         self._follow()
 
     def _follow(self) -> None:  # noqa: B027 - most media have nothing to follow
@@ -361,9 +372,14 @@ def _index_of(interface: str) -> int:
 
 def _check_up(interface: str) -> None:
     """Raises OSError unless the interface exists and is up."""
-    flags = struct.unpack_from("=H", _ask(interface, SIOCGIFFLAGS))[0]
-    if not flags & IFF_UP:
+    if not _flags(interface) & IFF_UP:
         raise OSError(errno.ENETDOWN, f"interface {interface} is down")
+
+
+def _flags(interface: str) -> int:
+    """netdevice(7)'s flags. Raises OSError if there is no such interface."""
+    flags: int = struct.unpack_from("=H", _ask(interface, SIOCGIFFLAGS))[0]
+    return flags
 
 
 def broadcast_address(interface: str) -> str:

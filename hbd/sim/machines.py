@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from hbd.config.model import AddressResource, Client, Config, ResourceSpec
+from hbd.config.model import AddressResource, Client, Config, Ping, ResourceSpec, Serial
 from hbd.core.cluster import Cluster, Identity
 from hbd.core.effects import (
     AbandonJob,
@@ -55,6 +55,7 @@ from hbd.core.effects import (
 from hbd.core.events import (
     OK,
     Asked,
+    CarrierSeen,
     ClientEnded,
     ClientGone,
     ClientStarted,
@@ -145,6 +146,8 @@ class Machine:
         self._stops: dict[str, int] = {}
         self._starting: dict[str, int] = {}
         self.unreachable: set[str] = set()
+        self.dark = False
+        """The interfaces of its media have no carrier."""
         """Ping nodes that do not answer this machine."""
         self.carrier = True
         """Of the interface with the service addresses."""
@@ -304,6 +307,8 @@ class Machine:
             case StorePeers(peers):
                 self.peers = peers
             case OpenLink(medium):
+                if self.dark and not isinstance(medium, Ping | Serial):
+                    self.world.at(0, lambda: self.post(CarrierSeen(medium, False)))
                 self.world.at(0, lambda: self.post(LinkOpened(medium)))
             case Answer(request, _, _):
                 self.answers[request] = effect
@@ -344,6 +349,13 @@ class Machine:
         if ran:
             self.post(ClientEnded(client, 1, 0, 15, 1))
         self.post(ClientGone(client))
+
+    def darken(self, dark: bool) -> None:
+        """The cables of its media are pulled, or put back; what then gets through is the world's business."""
+        self.dark = dark
+        for medium in self.config.media:
+            if not isinstance(medium, Ping | Serial):
+                self.post(CarrierSeen(medium, not dark))
 
     def plug(self, carrier: bool) -> None:
         """The cable of the interface with the service addresses is pulled, or put back."""

@@ -11,7 +11,7 @@ import pytest
 
 from hbd.config.model import Bcast, MediumSpec, Ucast
 from hbd.core.effects import Transmit
-from hbd.core.events import DatagramReceived, Event, LinkFailed, LinkOpened
+from hbd.core.events import CarrierSeen, DatagramReceived, Event, LinkFailed, LinkOpened
 from hbd.media.base import Medium
 from hbd.media.table import Media
 from hbd.media.udp import UcastMedium, broadcast_address
@@ -352,3 +352,26 @@ def test_a_link_closed_while_its_name_is_looked_up_posts_nothing(nodes: tuple[No
         assert one.posted == []
 
     asyncio.run(body())
+
+
+def test_a_missing_carrier_is_told_at_the_opening_and_each_change_after_it(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    two.namespace.ip("link set eth1 down")
+    deadline_s = time.monotonic() + 10
+    while "NO-CARRIER" not in one.namespace.ip("-o link show dev eth1"):  # The kernel takes its time.
+        assert time.monotonic() < deadline_s
+
+    async def body() -> None:
+        medium = one.open(BCAST)
+        assert one.posted == [CarrierSeen(BCAST, False), LinkOpened(BCAST)]
+        for link, present in (("up", True), ("down", False)):
+            two.namespace.ip(f"link set eth1 {link}")
+            limit_s = time.monotonic() + 10
+            while CarrierSeen(BCAST, present) not in one.posted[2:]:
+                assert time.monotonic() < limit_s
+                with one.namespace.inside():
+                    medium.send(Transmit(b"heartbeat"))
+                await asyncio.sleep(0.1)
+
+    asyncio.run(body())
+    assert not one.failures()

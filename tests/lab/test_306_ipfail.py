@@ -59,3 +59,22 @@ def test_what_both_lose_moves_nothing(lab: Lab) -> None:
         let_deadping_pass()
         assert holds(lab[at])
     assert not cluster.said(lab[TWO], "wants to go standby", began_us)
+
+
+def test_a_carrier_lost_by_hbd_moves_everything_to_the_real_one_before_a_ping_is_missed(lab: Lab) -> None:
+    wait_until_all_answer(lab, TWO)
+    if holds(lab[ONE]):
+        wait_until(lambda: cluster.is_settled(lab[TWO]), PATIENCE_S, "rest")
+        lab[TWO].run("hbctl takeover --wait")
+    moves_to(lab, TWO, ONE)
+    wait_until(lambda: cluster.is_settled(lab[TWO]), PATIENCE_S, "rest")
+    cut_us = now_us()
+    try:
+        lab.network.cut(TWO, "eth0")
+        wait_until(lambda: holds(lab[ONE]) and not holds(lab[TWO]), PATIENCE_S, f"{ADDRESS} on {ONE}")
+        (given,) = cluster.said(lab[TWO], "giveup() called (timeout worked)", cut_us)
+        missed = cluster.said(lab[TWO], f"node {ROUTER}: is dead", cut_us)
+        assert cluster.said(lab[TWO], "Giving up because an address has no carrier here.", cut_us)
+        assert all(given.monotonic_us < entry.monotonic_us for entry in missed)
+    finally:
+        lab.network.restore(TWO)
