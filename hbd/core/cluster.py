@@ -657,7 +657,7 @@ class Cluster:
         hold, stable = custody.holding.value, custody.settled and custody.placed
         if (hold, stable) == self._claimed_before:
             if stable:
-                self._bereft_ms = 0  # There was nothing to take over.
+                self._taking_over, self._bereft_ms = "", 0  # There was nothing to take over.
             return
         if stable and (self._claimed_before is None or not self._claimed_before[1]):
             self._desk.info(Kind.TRANSITION, f"Local Resource acquisition completed. ({hold})")

@@ -126,3 +126,20 @@ def test_of_a_heartbeat_3_0_6_nothing_is_known_but_what_it_is_and_its_clock() ->
         "heartbeat", Agreement.UNKNOWN, Agreement.UNKNOWN,
     )  # fmt: skip
     assert set(each(pair, "clock_ahead_s")) == {"beta"}
+
+
+def test_a_death_that_left_nothing_to_take_over_is_no_takeover_when_groups_move_later() -> None:
+    pair = Pair().started()
+    pair.standby(pair.beta)
+    pair.until(lambda: pair.owners() == all_on("alpha"), 5000)
+    pair.run(1000)
+    pair.beta.power_off()
+    pair.until(lambda: not pair.never_logged(pair.alpha, "node beta: is dead"), 5000)
+    pair.run(1000)
+    pair.beta.power_on()
+    pair.run(3000)
+    pair.takeover(pair.beta, Scope.LOCAL)
+    pair.until(lambda: pair.owners() != all_on("alpha"), 5000)
+    pair.run(1000)
+    assert pair.never_logged(pair.alpha, "mach_down takeover complete")
+    assert "death:done" not in each(pair, "transitions")
