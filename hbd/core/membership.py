@@ -435,6 +435,7 @@ class Membership:
         if report is None:
             if peer.kind is not PeerKind.CLASSIC:
                 peer.kind = PeerKind.CLASSIC
+                peer.sealed = False  # What ran hbd there was frozen; this cannot be.
                 text = f"node {peer.name} speaks heartbeat 3.0.6's protocol"
                 self._desk.info(Kind.PEER_KIND, text, node=peer.name)
             return []

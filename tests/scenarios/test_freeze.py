@@ -455,6 +455,19 @@ def test_a_freeze_is_refused_beside_a_306_node() -> None:
     assert answer.refused == text
 
 
+def test_what_ran_there_frozen_is_forgotten_when_heartbeat_306_runs_there_instead() -> None:
+    pair = frozen(Pair().started())
+    pair.beta.ask(Stop())
+    pair.until(lambda: pair.beta.quit, 3000)
+    pair.beta.power_off()
+    puppet = Puppet(pair, "beta").joins()
+    pair.run(15_000)
+    assert not pair.view(pair.alpha).frozen
+    assert pair.view(pair.alpha).degraded == ()
+    puppet.falls_silent()
+    pair.until(lambda: pair.owners() == all_on("alpha"), 5000)
+
+
 # ---------------------------------------------------------------- the word of an operator
 
 
