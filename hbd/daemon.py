@@ -19,7 +19,7 @@ import secrets
 import signal
 import time
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -157,7 +157,7 @@ def _start(
         generation=begun.generation,
         incarnation=secrets.randbits(32),
         peers=begun.peers,
-        freeze=replace(begun.freeze, agreed=run.is_frozen),
+        freeze=run.freeze(begun.freeze),
     )
     core = Cluster(config, identity, secrets.randbits(64))
     store = Store(state, run, journal.log)

@@ -45,6 +45,7 @@ from hbd.core.effects import (
     StoreStall,
 )
 from hbd.core.events import Direction, HeldGroup, Stall
+from hbd.core.report import FREEZE_MAX
 from hbd.stale import ALIVE, FROZEN
 
 HIGHEST_GENERATION = 2**62
@@ -101,8 +102,11 @@ class StateDir:
         if content is None:
             return FreezeRecord()
         try:
-            mark, *sealed = content.decode("utf-8").split()
-            return FreezeRecord(_generation(mark.encode()), sealed=tuple(sealed))
+            text, *sealed = content.decode("utf-8").split()
+            mark = _generation(text.encode())
+            if mark > FREEZE_MAX:
+                raise ValueError(text)  # No report could carry it, and the peer would believe none of ours.
+            return FreezeRecord(mark, sealed=tuple(sealed))
         except ValueError:
             text = f"{self._path / 'freeze'} is unreadable: whether the cluster was frozen is not known"
             notes.append(Log(Level.ERROR, Kind.FREEZE, text))
@@ -202,6 +206,16 @@ class RunDir:
     def is_frozen(self) -> bool:
         """Whether the last daemon of this boot had agreed with the peer on a freeze."""
         return (self.path / FROZEN).exists()
+
+    def freeze(self, stored: FreezeRecord) -> FreezeRecord:
+        """What is known of a freeze at our start, from the disk and from this boot.
+
+        The disk is written later, and may have been lost. Who was frozen goes on so; if that is over, the
+        peer has a higher mark.
+        """
+        agreed = self.is_frozen
+        missing = 1 if agreed and stored.mark & 1 == 0 else 0
+        return FreezeRecord(stored.mark + missing, agreed, stored.sealed)
 
     def store_frozen(self, agreed: bool) -> None:
         """Raises OSError."""

@@ -22,7 +22,7 @@ from collections.abc import Collection
 from hbd.core import claims
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.desk import Desk
-from hbd.core.effects import FreezeRecord, Kind, Level, StoreFreeze
+from hbd.core.effects import THAWED, FreezeRecord, Kind, Level, StoreFreeze
 from hbd.core.report import FREEZE_MAX
 from hbd.errors import Refused
 
@@ -35,7 +35,8 @@ class Freeze:
 
     def __init__(self, record: FreezeRecord, desk: Desk) -> None:
         self._desk = desk
-        self._stored = record
+        self._stored = THAWED
+        """Of what this life knows; what the disk has may be older."""
         self.mark = record.mark
         self._agreed_mark = record.mark if record.agreed else 0
         self.cause = "it was so before hbd started"

@@ -200,9 +200,22 @@ def test_a_thaw_counts_for_the_next_daemon_before_the_disk_has_it(home: Path, tm
     assert (home / "freeze").read_text() == "8\n"
 
 
-def test_an_unreadable_record_of_a_freeze_is_none_and_is_said(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("on_disk", "mark"), [(FreezeRecord(7), 7), (FreezeRecord(6, sealed=("beta",)), 7), (FreezeRecord(), 1)]
+)
+def test_who_was_frozen_in_this_boot_still_is_whatever_the_disk_has_of_it(
+    tmp_path: Path, on_disk: FreezeRecord, mark: int
+) -> None:
+    run = RunDir(tmp_path / "run")
+    assert run.freeze(on_disk) == on_disk
+    run.store_frozen(True)
+    assert run.freeze(on_disk) == FreezeRecord(mark, True, on_disk.sealed)
+
+
+@pytest.mark.parametrize("content", [b"frozen\n", b"1000000001\n"])
+def test_an_unreadable_record_of_a_freeze_is_none_and_is_said(home: Path, content: bytes) -> None:
     home.mkdir(parents=True)
-    (home / "freeze").write_bytes(b"frozen\n")
+    (home / "freeze").write_bytes(content)
     begun = StateDir(home).begin("alpha", "file", "file", WALL_S)
     assert begun.freeze == FreezeRecord()
     assert [note.text for note in begun.notes if note.kind is Kind.FREEZE] == [
