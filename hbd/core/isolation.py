@@ -22,7 +22,8 @@ SAID_MS = 2000
 """Media and ping nodes take a moment to be there; what lasts no longer is not worth a word."""
 TEXT = (
     "isolated: no medium of this node works and has a carrier, and no ping node answers, so nobody's "
-    "silence says anything; nothing is started before that changes"
+    "silence says anything; nothing is started before that changes (or, if the other machine is off, before "
+    "hbctl confirm-dead)"
 )
 
 
