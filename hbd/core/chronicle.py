@@ -266,6 +266,7 @@ class Chronicle:
     def _note_jobs(self, jobs: Collection[Effect]) -> None:
         for effect in jobs:
             if isinstance(effect, AbandonJob):
+                self._jobs.pop(effect.job, None)
                 draft = self._alone.pop(effect.job, None)
                 if draft is not None:
                     self._end(draft, "given up")
