@@ -296,11 +296,13 @@ class Daemon:
                 store=self._store.store,
                 log=self._journal.log,
                 note=history.note,
+                recall=history.recall,
                 feed=self._feed,
             ),
         )
         service = Service(
-            driver.ask, self.reload, history, self._core.explain, figures=self._figures
+            driver.ask, self.reload, history, self._core.explain, figures=self._figures,
+            ask_peer=driver.ask_peer,
         )
         self._metrics = Metrics(lambda: {**service.statistics(), **self._figures()})
         history.subscribe(service.decided)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Protocol, assert_never, runtime_checkable
+from typing import Protocol, assert_never, cast, runtime_checkable
 
 from hbd.config.model import MediumSpec, ResourceSpec
 from hbd.core.effects import (
@@ -38,6 +38,8 @@ from hbd.core.effects import (
     OpenLink,
     Permit,
     Quit,
+    Recall,
+    Retold,
     StartClient,
     StartJob,
     StopClient,
@@ -53,6 +55,7 @@ from hbd.core.effects import (
 )
 from hbd.core.events import (
     Asked,
+    AskPeer,
     Command,
     DatagramReceived,
     Event,
@@ -60,6 +63,7 @@ from hbd.core.events import (
     JobId,
     LinkFailed,
     PingAnswered,
+    Recalled,
     RequestId,
     Tick,
 )
@@ -175,6 +179,8 @@ class Edges:
     store: Callable[[StoreHeld | StoreGeneration | StorePeers | StoreStall | StoreFreeze], None]
     log: Callable[[Log], None]
     note: Callable[[Record], None]
+    recall: Callable[[Recall], Recalled]
+    """Fetches records out of memory."""
     feed: Callable[[int, Device], None]
     """We were healthy at this time (ms)."""
 
@@ -195,6 +201,7 @@ class Driver:
         self._timer_ms: int | None = None
         self._requests = count(1)
         self._answers: dict[RequestId, asyncio.Future[int]] = {}
+        self._retold: dict[RequestId, asyncio.Future[Retold]] = {}
         self._shows: list[Callable[[ClusterView], None]] = []
         self._showing: asyncio.Handle | None = None
         self._show_due_s = self._shown_s = 0.0
@@ -229,6 +236,14 @@ class Driver:
         answer: asyncio.Future[int] = self._loop.create_future()
         self._answers[request] = answer
         self.post(Asked(request, command))
+        return answer
+
+    def ask_peer(self, skip: int) -> asyncio.Future[Retold]:
+        """The other node's newest decisions but for so many. Raises Refused."""
+        request = RequestId(next(self._requests))
+        answer: asyncio.Future[Retold] = self._loop.create_future()
+        self._retold[request] = answer
+        self.post(AskPeer(request, skip))
         return answer
 
     def subscribe(self, show: Callable[[ClusterView], None]) -> None:
@@ -268,6 +283,12 @@ class Driver:
                     self._edges.log(effect)
                 case Note(record):
                     self._edges.note(record)
+                case Recall():
+                    self.post(self._edges.recall(effect))
+                case Retold(request):
+                    told = self._retold.pop(request)
+                    if not told.done():
+                        told.set_result(effect)
                 case FeedWatchdog():
                     pulse = effect
                 case StartJob():
@@ -329,13 +350,15 @@ class Driver:
         self.post(event)
 
     def _answer(self, answer: Answer) -> None:
-        waiting = self._answers.pop(answer.request)
+        waiting: asyncio.Future[int] | asyncio.Future[Retold]
+        told = self._retold.pop(answer.request, None)
+        waiting = self._answers.pop(answer.request) if told is None else told
         if waiting.done():
             return  # Whoever asked has given up.
-        if answer.refused is None:
-            waiting.set_result(answer.transition)
-        else:
+        if answer.refused is not None:
             waiting.set_exception(Refused(answer.refused))
+        elif told is None:
+            cast(asyncio.Future[int], waiting).set_result(answer.transition)
 
     # ------------------------------------------------------------ timer, view, failure
 

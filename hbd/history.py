@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from hbd.core.effects import Kind, Level, Log
-from hbd.core.records import Decision, Evidence, Record, Step
+from hbd.core.effects import Kind, Level, Log, Recall
+from hbd.core.events import Recalled
+from hbd.core.records import Record
+from hbd.core.recordtext import decode, encode
 
 MOST_RECORDS = 500
 """In memory, and offered."""
+MOST_TOLD = 20
+"""Records, to the other node at a time; its message may have room for less."""
 LONGEST_FILE_BYTES = 512 * 1024
-LONGEST_TEXT = 2000
-"""Characters of one text; other people's error messages may be of any length."""
 UNFINISHED = "not known: hbd ended before"
 
 
@@ -64,6 +65,12 @@ class History:
     def recent(self, limit: int) -> list[Record]:
         """The newest so many, the oldest of them first; 0 means all that are in memory."""
         return list(self._kept.values())[-limit:]
+
+    def recall(self, wanted: Recall) -> Recalled:
+        """The newest MOST_TOLD but for the newest `skip`."""
+        end = max(len(self._kept) - wanted.skip, 0)
+        told = tuple(islice(self._kept.values(), max(end - MOST_TOLD, 0), end))
+        return Recalled(wanted.node, wanted.token, told, self._boot)
 
     def close(self, wait_s: float = 5.0) -> None:
         """Write what is left, unless the disk takes longer than this."""
@@ -130,44 +137,3 @@ def load(directory: Path) -> dict[Name, Record]:
 def _finished(record: Record) -> Record:
     """What a former life left open stays without a result."""
     return record if record.result else replace(record, result=UNFINISHED)
-
-
-# ---------------------------------------------------------------- JSON lines
-
-
-def encode(record: Record) -> bytes:
-    """One line."""
-    value = asdict(record) | {"decision": record.decision.value}
-    for text in ("cause", "action", "result"):
-        value[text] = value[text][:LONGEST_TEXT]
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def decode(lines: Iterable[bytes]) -> dict[Name, Record]:
-    """By name, the first mention giving the order and the last one the content."""
-    found: dict[Name, Record] = {}
-    for line in lines:
-        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-            record = _record(json.loads(line))
-            found[record.name] = record
-    return found
-
-
-_TEXTS = ("node", "cause", "action", "group", "peer", "result", "boot")
-
-
-def _record(value: dict[str, Any]) -> Record:
-    """Raises ValueError, TypeError, KeyError, AttributeError."""
-    generation, seq = value.pop("heard")
-    given: dict[str, Any] = {
-        "decision": Decision(value.pop("decision")),
-        "heard": (int(generation), int(seq)),
-        "evidence": tuple(_evidence(**each) for each in value.pop("evidence")),
-        "steps": tuple(Step(int(step["after_ms"]), str(step["text"])) for step in value.pop("steps")),
-        **{name: str(value.pop(name)) for name in _TEXTS},
-    }
-    return Record(**(given | {name: int(number) for name, number in value.items()}))
-
-
-def _evidence(text: str, node: str, link: str, ago_ms: int | None) -> Evidence:
-    return Evidence(str(text), str(node), str(link), None if ago_ms is None else int(ago_ms))

@@ -13,8 +13,8 @@ EDGES = (
 )  # fmt: skip
 SHARED = ("hbd.netlink", "hbd.systemd1", "hbd.dbusio", "hbd.reconnecting")
 VALUES = (
-    "hbd.core.events", "hbd.core.effects", "hbd.core.views", "hbd.core.records", "hbd.config.model",
-    "hbd.errors",
+    "hbd.core.events", "hbd.core.effects", "hbd.core.views", "hbd.core.records", "hbd.core.recordtext",
+    "hbd.config.model", "hbd.errors",
 )  # fmt: skip
 BARE = ("hbd.stale", "hbd.orphan")
 """Run where hbd itself cannot: the standard library only."""

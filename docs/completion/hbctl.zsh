@@ -65,6 +65,7 @@ _shtab_hbctl_freeze_defaults_added=0
 _shtab_hbctl_history_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-n,--lines}"[so many at most]:N:"
+  "--both[the other node\'s decisions too, in one order with this node\'s]"
   "--json[for programs]"
 )
 

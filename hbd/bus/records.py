@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from hbd.bus.projection import Properties
+from hbd.core.effects import Retold
 from hbd.core.records import Evidence, Explanation, Record, Step
 
 Explain = Callable[[str], Explanation | None]
@@ -13,6 +14,10 @@ Explain = Callable[[str], Explanation | None]
 
 MOST_AT_ONCE = 20
 """Records in one answer: one costs some 0.2 ms, and heartbeats wait for no more than an answer."""
+
+
+AskPeer = Callable[[int], Awaitable[Retold]]
+"""The other node's newest decisions but for so many. Raises Refused."""
 
 
 class Decisions(Protocol):
@@ -55,6 +60,17 @@ def record(shown: Record) -> Properties:
         "HeardGeneration": ("u", generation),
         "HeardSeq": ("t", seq),
     }
+
+
+def retold(told: Retold) -> list[Properties]:
+    """The other node's records; those of the boot in which it is tell when that was by this node's clock."""
+    shown = []
+    for each in told.records:
+        properties = record(each)
+        if each.boot == told.boot:
+            properties["LocalMs"] = ("x", each.at_ms + told.behind_ms)
+        shown.append(properties)
+    return shown
 
 
 def _evidence(shown: Evidence) -> list[str | int]:

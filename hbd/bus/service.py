@@ -22,7 +22,7 @@ from hbd.bus.announcer import Announcer
 from hbd.bus.faults import LIMITS_EXCEEDED, name_of
 from hbd.bus.methods import Ask, Reload
 from hbd.bus.projection import Properties, objects
-from hbd.bus.records import Decisions, Explain
+from hbd.bus.records import AskPeer, Decisions, Explain
 from hbd.bus.rights import Rights
 from hbd.bus.tree import Tree
 from hbd.bus.turns import Turns
@@ -30,7 +30,7 @@ from hbd.bus.values import clean, interfaces, variant, variants
 from hbd.core.records import Record
 from hbd.core.views import ClusterView, GroupView
 from hbd.dbusio import BROKER, BROKER_PATH, SYSTEM_BUS, Bus, BusError, Message
-from hbd.errors import HbdError
+from hbd.errors import HbdError, Refused
 from hbd.reconnecting import Reconnecting
 
 MOST_CHANGES = 64
@@ -55,12 +55,13 @@ class Service:
         explain: Explain,
         address: str = SYSTEM_BUS,
         figures: Callable[[], Mapping[str, int]] = dict,
+        ask_peer: AskPeer | None = None,
     ) -> None:
         """`figures`: what other edges count, for GetStatistics."""
         self._figures = figures
         self._ask = ask
         self._reload = reload
-        self._decisions, self._explain = decisions, explain
+        self._decisions, self._explain, self._ask_peer = decisions, explain, ask_peer
         self._tree = Tree(contract.load(), {})
         self._view: ClusterView | None = None
         self._shown: ClusterView | None = None
@@ -182,7 +183,7 @@ class Service:
         while True:
             bus, call = await self._calls.next()
             began_s = time.thread_time()
-            if self._changes_something(call):
+            if self._changes_something(call) or call.member == "GetPeerHistory":
                 self._begin(bus, call, tasks)  # May wait for the bus, for polkit, and for the core.
             else:
                 await self._answer(bus, call)
@@ -252,6 +253,12 @@ class Service:
             case (names.CLUSTER, "GetHistory"):
                 kept = records.page(self._decisions.recent(0), skip=body[0], limit=body[1])
                 return [[variants(records.record(each)) for each in kept]]
+            case (names.CLUSTER, "GetPeerHistory"):
+                if self._ask_peer is None:
+                    raise Refused("there is no other node")
+                told = await self._ask_peer(body[0])
+                newest = records.retold(told)[-(body[1] or records.MOST_AT_ONCE) :]
+                return [[variants(each) for each in newest]]
             case _:
                 raise AssertionError(f"{interface}.{call.member} is in the contract, but not here")
 

@@ -39,6 +39,7 @@ from hbd.core.effects import (
 )
 from hbd.core.events import (
     Asked,
+    AskPeer,
     CarrierSeen,
     ClientEnded,
     ClientGone,
@@ -57,6 +58,7 @@ from hbd.core.events import (
     LinkOpened,
     PathSeen,
     PingAnswered,
+    Recalled,
     Reload,
     RequestId,
     ResourceSeen,
@@ -80,6 +82,7 @@ from hbd.core.membership import Died, Identity, Membership, Reported, Said
 from hbd.core.patience import Patience
 from hbd.core.records import Explanation
 from hbd.core.report import Report
+from hbd.core.retelling import Retelling
 from hbd.core.views import ClusterView
 from hbd.core.vital import Vital
 from hbd.core.why import Why
@@ -116,6 +119,7 @@ class Cluster:
         """hbd is being stopped while frozen: what runs goes on running."""
         self._connectivity = Connectivity(config, self._desk, self._membership.say)
         self._absence = Absence(config, self._desk, self._membership, self._patience, self._health)
+        self._retelling = Retelling(config, self._desk, self._membership)
         self._chronicle = Chronicle(
             self._desk, self._membership, self._custody, config.timing.keepalive_ms
         )
@@ -152,6 +156,8 @@ class Cluster:
                 self._take_fact(fact)
             self._notice_deaf_peer()
             self._proceed()
+            if self._retelling.is_open:
+                self._retelling.proceed()
             if self._freeze.mark:
                 self._freeze.follow(self._membership.peers.values())
                 self._note_word()
@@ -219,6 +225,8 @@ class Cluster:
         ):  # fmt: skip
             if deadline_ms is not None:
                 times.append(deadline_ms)
+        if self._retelling.is_open:
+            times.append(self._retelling.deadline_ms)
         deaf_ms = self._absence.deaf_at_ms(self._next_status_ms)
         if deaf_ms is not None and deaf_ms > self._desk.now.ms:
             times.append(deaf_ms)
@@ -349,6 +357,10 @@ class Cluster:
                 self._clients.gone(event)
             case LeaseArmed() | LeaseRefused():
                 self._lease.told(event)
+            case AskPeer(request, skip):
+                self._retelling.ask(request, skip)
+            case Recalled():
+                self._retelling.recalled(event)
             case _:
                 assert_never(event)
 
@@ -401,6 +413,10 @@ class Cluster:
                     self._talk.peer_left(silently=False)
                     text = f"Resources being acquired from {peer.name}."
                     self._desk.info(Kind.TAKEOVER, text, node=peer.name)
+            case Said(peer, protocol.HBD_ASK | protocol.HBD_TELL as kind, message):
+                # Nothing of our state follows from a question, nor from what is dropped.
+                followed = self._retelling.said(peer, kind, message)
+                self._membership.last_was_idle = kind == protocol.HBD_ASK or not followed
             case Said(peer, kind, message):
                 if peer.kind is PeerKind.CLASSIC:
                     busy = self._custody.may_run_anything if self._leaving else self._custody.in_motion
@@ -554,6 +570,7 @@ class Cluster:
         self._chronicle.keepalive_ms = config.timing.keepalive_ms
         self._lease.reconfigure(config)
         self._connectivity.reconfigure(config)
+        self._retelling.reconfigure(config)
         self._desk.info(Kind.RELOAD, "the new configuration is in effect")
 
     # ------------------------------------------------------------ proceeding

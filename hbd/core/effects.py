@@ -287,6 +287,30 @@ class StoreFreeze:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """The other node asks for our newest decisions but for the newest `skip`: post Recalled.
+
+    `token` belongs to the question.
+    """
+
+    node: str
+    token: str
+    skip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retold:
+    """The other node's decisions for an AskPeer, the oldest of them first."""
+
+    request: RequestId
+    records: tuple[Record, ...]
+    boot: str
+    """In which the other node is."""
+    behind_ms: int
+    """Our CLOCK_BOOTTIME less its own, but for half of the time that the answer took."""
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A decision was taken, or has its result: keep the record, in place of an earlier one of its name."""
 
@@ -392,5 +416,6 @@ class Quit:
 Effect = (
     OpenLink | CloseLink | Transmit | Forward | AskPing | WatchPaths | StartJob | AbandonJob | Watch | Unwatch
     | Permit | Answer | FeedWatchdog | StoreHeld | StoreGeneration | StorePeers | StoreStall | StoreFreeze
-    | StartClient | StopClient | Log | Note | Quit | ArmLease | DisarmLease | KeepLease | EndLease
+    | StartClient | StopClient | Log | Note | Recall | Retold | Quit
+    | ArmLease | DisarmLease | KeepLease | EndLease
 )

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import NewType
 
 from hbd.config.model import AddressResource, Client, Config, MediumSpec, Ping, ResourceSpec
+from hbd.core.records import Record
 
 JobId = NewType("JobId", int)
 RequestId = NewType("RequestId", int)
@@ -250,6 +251,28 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class AskPeer:
+    """Somebody wants the other node's decisions: the newest few before the newest `skip`.
+
+    Answered by exactly one `Retold`, or by a refusing `Answer`.
+    """
+
+    request: RequestId
+    skip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Our records for `Recall`, the oldest of them first."""
+
+    node: str
+    token: str
+    records: tuple[Record, ...]
+    boot: str
+    """In which we are."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientStarted:
     """A client runs."""
 
@@ -307,5 +330,5 @@ LeaseEvent = LeaseArmed | LeaseRefused
 ClientEvent = ClientStarted | ClientRefused | ClientEnded | ClientGone
 Event = (
     Started | LinkOpened | LinkFailed | CarrierSeen | DatagramReceived | PingAnswered | PathSeen | Tick
-    | JobDone | ResourceSeen | Asked | ClientEvent | LeaseEvent
+    | JobDone | ResourceSeen | Asked | ClientEvent | LeaseEvent | AskPeer | Recalled
 )

@@ -70,7 +70,7 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A peer said something of 3.0.6's resource conversation."""
+    """A peer said something of 3.0.6's resource conversation, or about decisions."""
 
     peer: Peer
     kind: str
@@ -83,6 +83,7 @@ _CONVERSATION = (
     protocol.STARTING, protocol.RESOURCE, protocol.ASK_RESOURCES, protocol.HB_TAKEOVER, protocol.SHUTDONE,
     protocol.IP_REQUEST, protocol.IP_REQUEST_RESP, protocol.STONITH,
     protocol.CLIENT_STATUS, protocol.NUM_PING_NODES, protocol.YOU_ARE_DEAD, protocol.ABORT_GIVEUP,
+    protocol.HBD_ASK, protocol.HBD_TELL,
 )  # fmt: skip
 
 
@@ -563,6 +564,11 @@ class Membership:
                     self._desk.log(Level.ERROR, Kind.LOST_PACKETS, text, node=received.node)
                 case _:
                     pass
+
+    def drop(self, reason: str, node: str, detail: str) -> None:
+        """Count a message whose contents somebody else found wrong."""
+        self.channel.drops[reason] += 1
+        self._report_drop(reason, node, detail)
 
     def _report_drop(self, reason: str, node: str, detail: str) -> None:
         if reason == "old duplicate" or (not self._config.log_badpack and not node):

@@ -30,6 +30,15 @@ NUM_PING_NODES = "num_ping_nodes"
 YOU_ARE_DEAD = "you_are_dead"
 ABORT_GIVEUP = "abort_giveup"
 
+HBD_ASK = "NS_hbd_ask"
+HBD_TELL = "NS_hbd_tell"
+"""Between hbd nodes only, and unknown to heartbeat 3.0.6: see retelling.py."""
+TOKEN = "token"
+SKIP = "skip"
+NOW = "now"
+BOOT = "boot"
+PAGE = "page"
+
 HBD = "hbd"
 """The field that heartbeat 3.0.6 does not know: see report.py."""
 
@@ -133,6 +142,19 @@ def you_are_dead(dest: str) -> Fields:
 def abort_giveup(dest: str) -> Fields:
     """ipfail: both reach as many ping nodes."""
     return ((f.T, ABORT_GIVEUP), (f.DEST, dest), *_FROM_IPFAIL)
+
+
+def hbd_ask(dest: str, token: str, skip: int) -> Fields:
+    """Asks for the page of decisions before the newest `skip`; hexadecimal."""
+    return ((f.T, HBD_ASK), (f.DEST, dest), (TOKEN, token), (SKIP, f"{skip:x}"))
+
+
+def hbd_tell(dest: str, token: str, now_ms: int, boot: str, page: bytes) -> Fields:
+    """A page of decisions, and CLOCK_BOOTTIME of the boot with this id; hexadecimal."""
+    return (
+        (f.T, HBD_TELL), (f.DEST, dest), (TOKEN, token), (NOW, f"{now_ms:x}"), (BOOT, boot or "-"),
+        (PAGE, page),
+    )  # fmt: skip
 
 
 def kind_of(message: Message) -> str:

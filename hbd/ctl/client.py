@@ -97,6 +97,17 @@ class Daemon:
             raise
         return list(entries)
 
+    async def peer_history(self, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+        """The other node's decisions, the oldest of them first: all that it has, or so many as are enough."""
+        known: list[dict[str, Any]] = []
+        while True:
+            (page,) = await self._call(names.ROOT, names.CLUSTER, "GetPeerHistory", "uu", len(known), 0)
+            have = {(record["Life"], record["Number"]) for record in known}
+            new = [record for record in page if (record["Life"], record["Number"]) not in have]
+            known = new + known
+            if not new or enough(known):
+                return known
+
     async def history(self) -> list[dict[str, Any]]:
         """The decisions that it has in memory, the oldest of them first."""
         known: list[dict[str, Any]] = []

@@ -225,12 +225,22 @@ VERBS = (
                 metavar="N",
             ),
             argument(
+                "--both",
+                text="the other node's decisions too, in one order with this node's. The other node is asked "
+                "over the links, so it must be up and run hbd. The order is by the messages that the two "
+                "had exchanged before each decision, and by time since boot where these leave it open: "
+                "the clocks of the two need not agree. Dates are by this node's clock, but for what the "
+                "other node decided before its machine was booted",
+                action="store_true",
+            ),
+            argument(
                 "--json",
                 text="for programs: `records`, each with the keys of `GetHistory` in snake_case, see "
                 "org.linux_ha.Heartbeat1(5)",
                 action="store_true",
             ),
         ),
+        ((1, "With `--both`: the other node does not tell; the message says why"),),
     ),
     Verb(
         "events",

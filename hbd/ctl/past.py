@@ -9,7 +9,7 @@ import time
 from typing import Any, NoReturn
 
 from hbd.bus import names
-from hbd.ctl import story
+from hbd.ctl import merge, story, terminal
 from hbd.ctl.client import Daemon
 from hbd.dbusio import Message, unwrap
 
@@ -29,14 +29,29 @@ async def why(daemon: Daemon, wanted: str) -> int:
     return WHOLE
 
 
-async def history(daemon: Daemon, most: int, as_json: bool) -> int:
-    """Show the last decisions with their time lines."""
-    told = story.stories(await daemon.history())[-most:]
+async def history(daemon: Daemon, most: int, as_json: bool, both: bool = False) -> int:
+    """Show the last decisions with their time lines: this node's, or both nodes' in one order."""
+    told = story.stories(await daemon.history())
+    if both:
+        told = await _with_the_others(daemon, told, most, as_json)
+    told = told[-most:]
     if as_json:
         print(story.as_json([record for each in told for record in each]))
     else:
         print(story.as_text(told))
     return WHOLE
+
+
+async def _with_the_others(
+    daemon: Daemon, ours: list[story.Story], most: int, as_json: bool
+) -> list[story.Story]:
+    """The other node is asked for as many stories as are shown, and for the start of the one before."""
+    with terminal.progress("asking the other node"):
+        records = await daemon.peer_history(lambda known: len(story.stories(known)) > most + 1)
+    theirs = story.stories(records)[-most:]
+    told = merge.merged(ours, theirs)
+    # For programs, each record as its node keeps it.
+    return told if as_json or not ours else merge.by_our_clock(told, ours[-1][0])
 
 
 async def events(daemon: Daemon) -> int:

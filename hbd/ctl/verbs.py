@@ -35,7 +35,7 @@ async def run(args: argparse.Namespace) -> int:
         case "why":
             return await past.why(daemon, args.group)
         case "history":
-            return await past.history(daemon, args.lines, args.json)
+            return await past.history(daemon, args.lines, args.json, args.both)
         case "events":
             return await past.events(daemon)
         case "reload":

@@ -37,6 +37,8 @@ from hbd.core.effects import (
     ProbeResource,
     Quit,
     Reboot,
+    Recall,
+    Retold,
     StartClient,
     StartJob,
     StartResource,
@@ -71,6 +73,7 @@ from hbd.core.events import (
     Outcome,
     PathSeen,
     PingAnswered,
+    Recalled,
     RequestId,
     ResourceSeen,
     Result,
@@ -78,6 +81,7 @@ from hbd.core.events import (
     Started,
     Tick,
 )
+from hbd.core.records import Record
 
 Ticket = tuple[int, JobId]
 """A job of one life of the daemon: numbers begin again in the next."""
@@ -154,6 +158,8 @@ class Machine:
         self._paths: tuple[AddressResource, ...] = ()
         self._requests = 0
         self.answers: dict[int, Answer] = {}
+        self.noted: dict[tuple[int, int], Record] = {}
+        self.retold: dict[int, Retold] = {}
         self.quit = False
         self.reboot = Reboot.NO
         """What hbd wanted for the machine when it quit."""
@@ -290,7 +296,15 @@ class Machine:
         match effect:
             case Transmit(payload):
                 self.world.transmit(self, payload)
-            case Log() | Note() | Permit() | CloseLink() | Forward():
+            case Note(record):
+                self.noted[record.name] = record
+            case Recall(node, token, skip):
+                noted = [replace(record, boot=self.name) for record in self.noted.values()]
+                kept = tuple(noted[: max(len(noted) - skip, 0)][-20:])
+                self._later(1, lambda: self.post(Recalled(node, token, kept, self.name)))
+            case Retold(request):
+                self.retold[request] = effect
+            case Log() | Permit() | CloseLink() | Forward():
                 pass
             case StartJob(job, action, limit_ms):
                 ticket = (self._life, job)

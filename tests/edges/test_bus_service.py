@@ -24,7 +24,8 @@ import pytest
 
 from hbd.bus import contract, names, records
 from hbd.bus.service import Service
-from hbd.core.events import Command, ConfirmDead, Freeze, Scope, Standby, Takeover, Thaw
+from hbd.core.effects import Retold
+from hbd.core.events import Command, ConfirmDead, Freeze, RequestId, Scope, Standby, Takeover, Thaw
 from hbd.core.records import Decision, Evidence, Explanation, Record, Step
 from hbd.core.views import ClusterState, ClusterView, GroupState, NodeStatus
 from hbd.dbusio import Bus, Message, unwrap
@@ -118,6 +119,13 @@ class Asker:
         self.hold: asyncio.Event | None = None
         self.records: list[Record] = []
         self.explanation: Explanation | None = None
+        self.theirs: list[Record] = []
+
+    async def ask_peer(self, skip: int) -> Retold:
+        if self.refusal is not None:
+            raise Refused(self.refusal)
+        end = max(len(self.theirs) - skip, 0)
+        return Retold(RequestId(1), tuple(self.theirs[max(end - 7, 0) : end]), "theirs", -400_000)
 
     def recent(self, limit: int) -> list[Record]:
         return self.records[-limit:]
@@ -143,7 +151,9 @@ class Asker:
 
 @asynccontextmanager
 async def serving(address: str, asker: Asker, view: ClusterView = VIEW) -> AsyncIterator[Service]:
-    service = Service(asker.ask, asker.reload, asker, asker.explain, address)
+    service = Service(
+        asker.ask, asker.reload, asker, asker.explain, address, ask_peer=asker.ask_peer
+    )  # fmt: skip
     service.publish(view)
     running = asyncio.create_task(service.run())
     try:
@@ -764,6 +774,8 @@ def test_hbctl_why_explains_a_group_and_lists_those_there_are(bus: PrivateBus) -
         status, _, err = await hbctl(bus, "why", "drbd0")
         assert (status, err) == (2, "hbctl: there is no group drbd0; there is: 192.168.85.3\n")
 
+    on_the_bus(bus, body)
+
 
 def test_hbctl_history_shows_the_last_stories_as_text_and_as_json(bus: PrivateBus) -> None:
     async def body(service: Service, asker: Asker) -> None:
@@ -775,6 +787,51 @@ def test_hbctl_history_shows_the_last_stories_as_text_and_as_json(bus: PrivateBu
         assert [record["number"] for record in json.loads(out)["records"]] == list(range(10, 50))
 
     on_the_bus(bus, body)
+
+
+def test_hbctl_history_both_merges_the_other_nodes_and_names_the_node_in_each(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        ours = replace(TAKE, under=0, boot="ours")
+        asker.records = [replace(ours, number=n, at_ms=10_000 * n) for n in range(1, 20)]
+        asker.theirs = [
+            replace(THEIRS, number=n, at_ms=405_000 + 10_000 * n, wall_s=TAKE.wall_s - 3600)
+            for n in range(1, 20)
+        ]  # fmt: skip
+        status, out, _ = await hbctl(bus, "history", "--both", "-n", "4")
+        assert status == 0
+        assert [line.split()[2] for line in out.splitlines() if "takes 192.168.85.3" in line] == [
+            "linuxha1:", "linuxha2:", "linuxha1:", "linuxha2:",
+        ]  # fmt: skip
+        status, out, _ = await hbctl(bus, "history", "--both", "--json", "-n", "30")
+        shown = [(record["node"], record["number"]) for record in json.loads(out)["records"]]
+        assert shown == [(node, n) for n in range(5, 20) for node in ("linuxha1", "linuxha2")]
+        asker.refusal = "linuxha2 is dead"
+        assert await hbctl(bus, "history", "--both") == (1, "", "hbctl: linuxha2 is dead\n")
+
+    on_the_bus(bus, body)
+
+
+def test_the_other_nodes_decisions_tell_when_they_were_by_this_nodes_clock(bus: PrivateBus) -> None:
+    asker = Asker()
+    asker.theirs = [replace(THEIRS, number=1, boot="earlier"), replace(THEIRS, number=2)]
+
+    async def look() -> list[Any]:
+        async with serving(bus.address, asker):
+            caller = await Bus.connect(bus.address)
+            pages = []
+            for skip, limit in ((0, 0), (0, 1), (1, 5), (2, 0)):
+                body = [skip, limit]
+                (page,) = await caller.call(
+                    names.BUS_NAME, names.ROOT, names.CLUSTER, "GetPeerHistory", "uu", body
+                )
+                pages.append(unwrap(page))
+            return pages
+
+    both, newest, before, none = asyncio.run(look())
+    assert [(r["Number"], r.get("LocalMs")) for r in both] == [(1, None), (2, TAKE.at_ms)]
+    assert [r["Number"] for r in newest] == [2]
+    assert [r["Number"] for r in before] == [1]
+    assert none == []
 
 
 def test_hbctl_reload_asks_for_it_once(bus: PrivateBus) -> None:
@@ -858,6 +915,7 @@ TAKE = Record(
     evidence=(Evidence("link is dead", "linuxha2", "eth1", 2003), Evidence("wants it", "linuxha2")),
     steps=(Step(0, "192.168.85.3 start"),), boot="b",
 )  # fmt: skip
+THEIRS = replace(TAKE, node="linuxha2", life=8, under=0, boot="theirs", at_ms=TAKE.at_ms + 400_000)
 
 
 def test_decisions_are_signalled_and_can_be_asked_for(bus: PrivateBus) -> None:

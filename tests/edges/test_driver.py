@@ -21,6 +21,8 @@ from hbd.core.effects import (
     Log,
     OpenLink,
     Quit,
+    Recall,
+    Retold,
     StartClient,
     StartJob,
     StopClient,
@@ -35,12 +37,15 @@ from hbd.core.effects import (
 )
 from hbd.core.events import (
     Asked,
+    AskPeer,
     DatagramReceived,
     Event,
     Instant,
     JobId,
     LinkFailed,
     LinkOpened,
+    Recalled,
+    RequestId,
     Scope,
     Standby,
     Started,
@@ -155,6 +160,7 @@ class World:
             store=self._store,
             log=self.told.append,
             note=self.told.append,
+            recall=lambda wanted: Recalled(wanted.node, wanted.token, (), "boot"),
             feed=lambda ms, device: self.told.append("fed"),
         )
 
@@ -354,6 +360,34 @@ def test_a_question_gets_its_own_answer_or_refusal() -> None:
         assert await driver.ask(Standby(Scope.ALL)) == 7
         with pytest.raises(Refused, match="transition 7"):
             await refused
+
+    asyncio.run(body())
+
+
+def test_a_question_to_the_other_node_gets_its_records_or_a_refusal_and_ours_are_fetched_for_its() -> None:
+    async def body() -> None:
+        world, told = World(), Retold(RequestId(1), (), "theirs", 5)
+
+        def step(event: Event) -> list[Effect]:
+            match event:
+                case AskPeer(request, 0):
+                    return [replace(told, request=request)]
+                case AskPeer(request, _):
+                    return [Answer(request, refused="linuxha2 is dead")]
+                case Tick():
+                    return [Recall("linuxha2", "7.1", 3)]
+            return []
+
+        core = WrittenCore(step)
+        driver = Driver(core, world.edges())
+        assert (await driver.ask_peer(0)).behind_ms == 5
+        with pytest.raises(Refused, match="linuxha2 is dead"):
+            await driver.ask_peer(1)
+        driver.post(Tick())
+        assert core.seen[-1] == Recalled("linuxha2", "7.1", (), "boot")
+        driver.ask_peer(0).cancel()
+        assert not driver.failed.done()
+        driver.close()
 
     asyncio.run(body())
 

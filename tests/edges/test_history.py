@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hbd import history
-from hbd.core.effects import Log
+from hbd.core import recordtext
+from hbd.core.effects import Log, Recall
 from hbd.core.records import Decision, Evidence, Record, Step
 from hbd.history import History
 
@@ -57,13 +58,13 @@ def test_a_torn_line_costs_itself_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"7", b"\xff", b'{"heard": 3}', b"{" * 100_000])
 def test_what_is_no_record_is_passed_over(line: bytes, tmp_path: Path) -> None:
-    good = history.encode(replace(DONE, boot="b"))
+    good = recordtext.encode(replace(DONE, boot="b"))
     (tmp_path / "records").write_bytes(line + b"\n" + good)
     assert list(history.load(tmp_path).values()) == [replace(DONE, boot="b")]
 
 
 def test_a_record_of_a_later_version_of_hbd_is_passed_over(tmp_path: Path) -> None:
-    good = history.encode(DONE)
+    good = recordtext.encode(DONE)
     (tmp_path / "records").write_bytes(good.replace(b'"take"', b'"levitate"') + good)
     assert len(history.load(tmp_path)) == 1
 
@@ -85,6 +86,18 @@ def test_files_and_memory_stay_bounded_and_the_newest_are_kept(
     assert [(record.life, record.number) for record in last] == [
         (life, number) for life in (17, 18, 19) for number in range(10)
     ]
+
+
+def test_the_other_node_is_told_the_newest_but_for_those_that_it_has(tmp_path: Path) -> None:
+    def work(kept: History) -> None:
+        for number in range(50):
+            kept.note(replace(DONE, number=number))
+        for skip, numbers in ((0, range(30, 50)), (20, range(10, 30)), (40, range(10)), (99, range(0))):
+            found = kept.recall(Recall("linuxha2", "7.1", skip))
+            assert [record.number for record in found.records] == list(numbers)
+            assert (found.node, found.token, found.boot) == ("linuxha2", "7.1", "boot")
+
+    run(tmp_path, work)
 
 
 def test_a_directory_that_cannot_be_written_is_said_once_and_costs_nothing_else(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Records of decisions as JSON, a line for each: on disk, and told to the other node. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from hbd.core.records import Decision, Evidence, Record, Step
+
+LONGEST_TEXT = 2000
+"""Characters of one text; other people's error messages may be of any length."""
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What JSON that is no record may raise: wrong names and types, no finite number, too many brackets."""
+
+Name = tuple[int, int]
+
+
+def encode(record: Record) -> bytes:
+    """One line."""
+    value = asdict(record) | {"decision": record.decision.value}
+    for text in ("cause", "action", "result"):
+        value[text] = value[text][:LONGEST_TEXT]
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(lines: Iterable[bytes]) -> dict[Name, Record]:
+    """By name, the first mention giving the order and the last one the content."""
+    found: dict[Name, Record] = {}
+    for line in lines:
+        with contextlib.suppress(*UNREADABLE):
+            record = _record(json.loads(line))
+            found[record.name] = record
+    return found
+
+
+_TEXTS = ("node", "cause", "action", "group", "peer", "result", "boot")
+
+
+def _record(value: dict[str, Any]) -> Record:
+    """Raises what is UNREADABLE."""
+    generation, seq = value.pop("heard")
+    given: dict[str, Any] = {
+        "decision": Decision(value.pop("decision")),
+        "heard": (int(generation), int(seq)),
+        "evidence": tuple(_evidence(**each) for each in value.pop("evidence")),
+        "steps": tuple(Step(int(step["after_ms"]), str(step["text"])) for step in value.pop("steps")),
+        **{name: str(value.pop(name)) for name in _TEXTS},
+    }
+    return Record(**(given | {name: int(number) for name, number in value.items()}))
+
+
+def _evidence(text: str, node: str, link: str, ago_ms: int | None) -> Evidence:
+    return Evidence(str(text), str(node), str(link), None if ago_ms is None else int(ago_ms))
