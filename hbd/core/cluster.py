@@ -156,7 +156,7 @@ class Cluster:
                 self._take_fact(fact)
             self._notice_deaf_peer()
             self._proceed()
-            if self._retelling.is_open:
+            if self._retelling.open:
                 self._retelling.proceed()
             if self._freeze.mark:
                 self._freeze.follow(self._membership.peers.values())
@@ -225,7 +225,7 @@ class Cluster:
         ):  # fmt: skip
             if deadline_ms is not None:
                 times.append(deadline_ms)
-        if self._retelling.is_open:
+        if self._retelling.open:
             times.append(self._retelling.deadline_ms)
         deaf_ms = self._absence.deaf_at_ms(self._next_status_ms)
         if deaf_ms is not None and deaf_ms > self._desk.now.ms:

@@ -58,8 +58,8 @@ class Retelling:
 
     def __init__(self, config: Config, desk: Desk, membership: Membership) -> None:
         self._desk, self._membership = desk, membership
-        self._open: list[_Question] = []
-        """The first of them may be on its way."""
+        self.open: list[_Question] = []
+        """What waits for an answer; the first of them may be on its way."""
         self._count = 0
         self._next_ms = self._answer_next_ms = 0
         self._answered = ""
@@ -82,25 +82,20 @@ class Retelling:
     # ------------------------------------------------------------ asking
 
     @property
-    def is_open(self) -> bool:
-        """We wait for an answer."""
-        return bool(self._open)
-
-    @property
     def deadline_ms(self) -> int:
         """When something is to be sent, or given up. Only while a question is open."""
-        first = self._open[0]
+        first = self.open[0]
         return first.sent_ms + self._try_ms if first.tries else self._next_ms
 
     def ask(self, request: RequestId, skip: int) -> None:
         """Begin; ends in Retold, or in a refusal."""
         refused = self._why_not()
-        if not refused and len(self._open) >= MOST_OPEN:
+        if not refused and len(self.open) >= MOST_OPEN:
             refused = "too many such questions are open"
         if refused:
             self._desk.emit(Answer(request, refused=refused))
         else:
-            self._open.append(_Question(request, min(skip, MOST_SKIP)))
+            self.open.append(_Question(request, min(skip, MOST_SKIP)))
 
     def _why_not(self) -> str:
         peer = self._membership.peer
@@ -119,18 +114,18 @@ class Retelling:
         now_ms = self._desk.now.ms
         refused = self._why_not()
         if refused:
-            while self._open:
-                self._desk.emit(Answer(self._open.pop(0).request, refused=refused))
+            while self.open:
+                self._desk.emit(Answer(self.open.pop(0).request, refused=refused))
             return
         peer = self._membership.peer
         assert peer is not None
-        while self._open and now_ms >= self.deadline_ms:
-            first = self._open[0]
+        while self.open and now_ms >= self.deadline_ms:
+            first = self.open[0]
             if first.tries < TRIES:
                 self._send(first, peer)
                 return
             text = f"{peer.name} does not tell: its hbd may be too old for it, or all answers are lost"
-            self._desk.emit(Answer(self._open.pop(0).request, refused=text))
+            self._desk.emit(Answer(self.open.pop(0).request, refused=text))
 
     def _send(self, question: _Question, peer: Peer) -> None:
         now_ms = self._desk.now.ms
@@ -182,7 +177,7 @@ class Retelling:
         token = _token(message)
         if token == self._answered:
             return False
-        if not self._open or token != self._open[0].token or not self._may_hear(peer):
+        if not self.open or token != self.open[0].token or not self._may_hear(peer):
             self.dropped += 1
             return False
         theirs_ms, boot = message.hex(protocol.NOW, _INT63), message.text(protocol.BOOT)
@@ -190,7 +185,7 @@ class Retelling:
         if theirs_ms is None or boot is None or page is None or len(page) > pages.MOST_RAW_BYTES:
             raise BadField("an answer with decisions is incomplete, or too long")
         records = pages.unpack(page, peer.name)
-        question = self._open.pop(0)
+        question = self.open.pop(0)
         self._answered = token
         # It was made between our question and now.
         behind_ms = (question.sent_ms + self._desk.now.ms) // 2 - theirs_ms

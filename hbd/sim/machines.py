@@ -296,6 +296,8 @@ class Machine:
         match effect:
             case Transmit(payload):
                 self.world.transmit(self, payload)
+            case Log() | Permit() | CloseLink() | Forward():
+                pass
             case Note(record):
                 self.noted[record.name] = record
             case Recall(node, token, skip):
@@ -304,8 +306,6 @@ class Machine:
                 self._later(1, lambda: self.post(Recalled(node, token, kept, self.name)))
             case Retold(request):
                 self.retold[request] = effect
-            case Log() | Permit() | CloseLink() | Forward():
-                pass
             case StartJob(job, action, limit_ms):
                 ticket = (self._life, job)
                 self._jobs.add(ticket)

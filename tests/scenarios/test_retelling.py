@@ -18,7 +18,7 @@ from hbd.core.events import AskPeer, DatagramReceived, RequestId
 from hbd.core.message import Message, Value
 from hbd.core.records import Record
 from hbd.core.retelling import PAGE_BYTES, TRIES, TRY_MS
-from hbd.core.wire import encode
+from hbd.core.wire import Framing, decode, encode
 from hbd.ctl import merge, story
 from hbd.sim.machines import Machine
 from tests.scenarios.pair import ETH0, KEYS, TIMING, Pair, all_on, at_home
@@ -153,6 +153,7 @@ def test_a_dead_node_and_one_that_dies_meanwhile_are_not_waited_for() -> None:
 
 def test_a_node_that_runs_heartbeat_306_is_not_asked() -> None:
     pair = Pair()
+    pair.alpha.start_daemon()
     beta = Puppet(pair, "beta")
     beta.joins()
     assert "heartbeat 3.0.6" in refusal(pair, pair.alpha)
@@ -179,6 +180,8 @@ def test_a_message_of_the_longest_records_is_below_the_size_of_a_frame() -> None
     told_message = next(m for _, _, m in pair.messages[since:] if m.text(f.T) == protocol.HBD_TELL)
     assert len(told_message.raw(protocol.PAGE) or b"") <= PAGE_BYTES
     assert len(encode(told_message, KEYS)) <= 1472
+    line = encode(told_message, KEYS, framing=Framing.CLASSIC)
+    assert decode(line, KEYS).message.raw(protocol.PAGE) == told_message.raw(protocol.PAGE)
 
 
 # ---------------------------------------------------------------- strangers and broken peers
