@@ -159,9 +159,14 @@ def _start(
         peers=begun.peers,
         freeze=run.freeze(begun.freeze),
     )
+    try:
+        run.guard(held, frozen=begun.freeze.mark & 1 == 1)
+    except OSError as error:
+        log.error("systemd cannot be told what others may start: %s", error)
     core = Cluster(config, identity, secrets.randbits(64))
     store = Store(state, run, journal.log)
-    status = asyncio.run(Daemon(places, config, core, run, store, journal, logfiles, notifier).run(held))
+    daemon = Daemon(places, config, core, run, state, store, journal, logfiles, notifier)
+    status = asyncio.run(daemon.run(held))
     store.close()
     return status
 
@@ -239,6 +244,7 @@ class Daemon:
         config: Config,
         core: Cluster,
         run: RunDir,
+        state: StateDir,
         store: Store,
         journal: Journal,
         logfiles: LogFiles,
@@ -248,6 +254,7 @@ class Daemon:
         self._config = config
         self._core = core
         self._run = run
+        self._state = state
         self._store = store
         self._journal = journal
         self._logfiles = logfiles
@@ -351,6 +358,8 @@ class Daemon:
         match last.reboot:
             case Reboot.NO:
                 self._run.store_clients(())
+                with contextlib.suppress(OSError):  # No space for even a name: hbd(8) tells what to do.
+                    self._run.lift_guard()
                 self._watchdog.release()
                 return last.status
             case Reboot.IN_ORDER:
@@ -526,7 +535,7 @@ class Daemon:
             await asyncio.sleep(QUIET_EVERY_S)
 
     async def _settle_units(self) -> None:
-        """Order hbd after the units it manages, and warn of those that systemd would start itself."""
+        """Have systemd know which units hbd manages, and warn of those that it would start itself."""
         if units_boot.DROP_IN.exists():
             await self._a_quiet_moment()  # Ordered already, as it was: no hurry.
         units = [
@@ -538,8 +547,9 @@ class Daemon:
         told = not self._notifier.present  # Not a service, so there is nothing to order.
         while self._notifier.present:
             try:
+                anew = await asyncio.to_thread(self._state.store_units, units)
                 async with asyncio.timeout(RETRY_S * 6):
-                    await units_boot.order_after(self._systemd, units)
+                    await units_boot.order_after(self._systemd, units, anew=anew)
                 await self._a_quiet_moment()
                 async with asyncio.timeout(RETRY_S * 6):
                     for warning in await units_boot.boot_warnings(self._systemd, units):

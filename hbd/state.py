@@ -10,6 +10,8 @@ tens of microseconds, so that a takeover waits for no other thread and no fsync.
     /var/lib/hbd/freeze       mark of the freeze (odd = frozen), nodes that were frozen when last heard
                                                     /run/hbd/stall   longest stall: its ms, Unix seconds
                                                     /run/hbd/frozen  empty; there while a freeze is agreed
+    /var/lib/hbd/units        managed units, a      /run/hbd/owned   with its neighbour `guarded` or
+                              line each                              `unguarded`: see `hbd.starts`
 
 Heartbeat 3.0.6's own directory is the neighbour `heartbeat` of ours. Where it exists its `hb_generation`
 (right-aligned to 15 columns) is read and kept up, and its `hb_uuid` taken over, so that the peers see one
@@ -25,7 +27,7 @@ import os
 import queue
 import threading
 import uuid as uuids
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +49,7 @@ from hbd.core.effects import (
 from hbd.core.events import Direction, HeldGroup, Stall
 from hbd.core.report import FREEZE_MAX
 from hbd.stale import ALIVE, FROZEN
+from hbd.starts import Starts
 
 HIGHEST_GENERATION = 2**62
 """More than this in a file is garbage, not a generation."""
@@ -95,6 +98,14 @@ class StateDir:
     def store_freeze(self, record: FreezeRecord) -> None:
         """Raises OSError."""
         replace(self._path / "freeze", f"{' '.join((str(record.mark), *record.sealed))}\n".encode())
+
+    def store_units(self, units: Iterable[str]) -> bool:
+        """The units to be guarded at boot, and whether they were others before. Raises OSError."""
+        text = "".join(f"{unit}\n" for unit in sorted(set(units))).encode()
+        if _read(self._path / "units") == text:
+            return False
+        replace(self._path / "units", text)
+        return True
 
     def _freeze(self, notes: list[Log]) -> FreezeRecord:
         """What is unreadable is no freeze: the peer knows better, and says so."""
@@ -173,6 +184,7 @@ class RunDir:
         finally:
             os.close(descriptor)
         self._patience_ms = 0
+        self._starts = Starts(str(path))
 
     def held(self) -> tuple[HeldGroup, ...]:
         """What the last daemon of this boot had started. Raises OSError, and ValueError on garbage."""
@@ -242,8 +254,24 @@ class RunDir:
             self.store_stall(stall)
 
     def store_held(self, groups: tuple[HeldGroup, ...]) -> None:
-        """Raises OSError."""
-        replace(self.path / "held", encode_held(groups), durable=False)
+        """Before what is started is started, and after what is stopped may be no more. Raises OSError."""
+        try:
+            self._starts.own(_to_be_started(groups))
+        finally:
+            replace(self.path / "held", encode_held(groups), durable=False)
+
+    def guard(self, held: tuple[HeldGroup, ...], frozen: bool) -> None:
+        """Only units of groups that are started here may be started now, unless frozen. Raises OSError."""
+        self._starts.own(_to_be_started(held))
+        self._starts.guard(not frozen)
+
+    def guard_unless(self, frozen: bool) -> None:
+        """In a frozen cluster, operators start what they like. Raises OSError."""
+        self._starts.guard(not frozen)
+
+    def lift_guard(self) -> None:
+        """hbd ends in order: whoever works here now does it by hand. Raises OSError."""
+        self._starts.guard(False)
 
     def store_clients(self, units: tuple[str, ...]) -> None:
         """The units of ha.cf's clients in file order, for `hbd.orphan`. Raises OSError."""
@@ -278,6 +306,7 @@ class Store:
         if isinstance(effect, StoreFreeze):
             # At once: after a thaw the peer may take over, and must not do so while this stands.
             self._attempt("frozen", partial(self._run.store_frozen, effect.record.agreed))
+            self._attempt("who may start units", partial(self._run.guard_unless, effect.record.mark & 1 == 1))
         self._queue.put(effect)
 
     def close(self, wait_s: float = 5.0) -> None:
@@ -306,6 +335,17 @@ class Store:
 
 
 # ---------------------------------------------------------------- held
+
+
+def _to_be_started(groups: tuple[HeldGroup, ...]) -> set[str]:
+    """Units that hbd has started here or is about to."""
+    return {
+        resource.unit
+        for group in groups
+        if group.direction in (Direction.STARTING, Direction.STARTED)
+        for resource in group.resources
+        if isinstance(resource, UnitResource)
+    }
 
 
 def encode_held(groups: tuple[HeldGroup, ...]) -> bytes:

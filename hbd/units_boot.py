@@ -1,9 +1,10 @@
 """Managed units at the machine's boot and shutdown.
 
-At boot nobody but hbd may start them, or both machines would; so whatever else would do it is reported. At
-shutdown hbd has to release before systemd stops anything: hbd.service is ordered after hbd-units.target,
-which a run-time drop-in orders after every unit that hbd manages, and systemd stops in the reverse order.
-Not hbd.service itself: a start of a unit that is under way would hold up the restart of a killed hbd.
+At boot nobody but hbd may start them, or both machines would: systemd refuses to (`systemd/hbd-generator`),
+and whatever else would do it is reported. At shutdown hbd has to release before systemd stops anything:
+hbd.service is ordered after hbd-units.target, which a run-time drop-in orders after every unit that hbd
+manages, and systemd stops in the reverse order. Not hbd.service itself: a start of a unit that is under way
+would hold up the restart of a killed hbd.
 """
 
 from __future__ import annotations
@@ -31,13 +32,17 @@ _MOST_UNITS = 200
 """As many are looked at above one managed unit: more than lie between any service and its target."""
 
 
-async def order_after(systemd: Systemd, units: Sequence[str], drop_in: Path = DROP_IN) -> bool:
-    """Have hbd ordered after these units; whether anything had to be changed.
+async def order_after(
+    systemd: Systemd, units: Sequence[str], drop_in: Path = DROP_IN, *, anew: bool = False
+) -> bool:
+    """Have hbd ordered after these units; whether systemd had to reload.
+
+    `anew`: it has to in any case, for the sake of its generators.
 
     Raises BusError if systemd does not take it in, OSError if the file cannot be written.
     """
     text = _drop_in(units)
-    if _read(drop_in) == text:
+    if _read(drop_in) == text and not anew:
         return False
     _write(drop_in, text)
     try:

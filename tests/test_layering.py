@@ -16,7 +16,7 @@ VALUES = (
     "hbd.core.events", "hbd.core.effects", "hbd.core.views", "hbd.core.records", "hbd.core.recordtext",
     "hbd.config.model", "hbd.errors",
 )  # fmt: skip
-BARE = ("hbd.stale", "hbd.orphan")
+BARE = ("hbd.stale", "hbd.starts", "hbd.orphan")
 """Run where hbd itself cannot: the standard library only."""
 
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -33,7 +33,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "configuration": ("hbd.config", "hbd.errors"),
     "stale": (),
-    "orphan": ("hbd.stale",),
+    "starts": (),
+    "orphan": ("hbd.stale", "hbd.starts"),
     "errors": (),
     "netlink": VALUES,
     "systemd1": (*VALUES, "hbd.dbusio", "hbd.reconnecting"),

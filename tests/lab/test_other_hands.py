@@ -14,6 +14,7 @@ from tests.lab.cluster import (
     ADDRESS,
     ONE,
     TWO,
+    UNITS,
     active_units,
     is_idle,
     log,
@@ -27,6 +28,7 @@ from tests.lab.cluster import (
 )
 from tests.lab.host import wait_until
 from tests.lab.journal import now_us
+from tests.lab.node import Node
 
 BACK_WITHIN_US = 50_000
 SNIFF = f"""
@@ -46,6 +48,24 @@ TAKEN_AWAY = f"{ADDRESS} was taken away from here: putting it back"
 def pair(hbd_layer: Path) -> Iterator[Lab]:
     with running_pair(hbd_layer, auto_failback="off") as lab:
         yield lab
+
+
+def guard_of(node: Node) -> set[str]:
+    """Units that systemd starts on this machine; of all others that hbd manages it knows that it must not."""
+    wait_until(lambda: _drop_ins(node) == len(UNITS), 20, "assertions in force", 0.1)
+    assert node.run("test -e /run/hbd/unguarded", check=False).returncode != 0
+    return set(node.run("ls /run/hbd/owned").stdout.split())
+
+
+def _drop_ins(node: Node) -> int:
+    return node.run(f"systemctl show -p DropInPaths {' '.join(UNITS)}").stdout.count("started-by-hbd-alone")
+
+
+def runs_by_hand(node: Node) -> bool:
+    """Whether systemd takes a start of smb for its business. (Without the address, smbd ends again.)"""
+    began_us = now_us()
+    node.run("systemctl start smb", check=False)
+    return starts(node, "smb.service", began_us) != []
 
 
 @pytest.mark.alone
@@ -98,15 +118,72 @@ def test_a_restart_by_hand_is_nobodys_business(pair: Lab) -> None:
     one.run("systemctl restart httpd; systemctl reload-or-restart httpd; systemctl daemon-reload")
     settle(pair, owned_by=ONE)
     assert said(one, "httpd", began_us) == []
+    assert guard_of(one) == {"httpd.service", "smb.service"}
 
 
 def test_what_somebody_starts_on_the_other_machine_is_stopped_again_and_said(pair: Lab) -> None:
     two = pair[TWO]
     began_us = now_us()
-    two.run("systemctl start smb", check=False)
+    two.run("touch /run/hbd/unguarded; systemctl start smb; rm /run/hbd/unguarded", check=False)
     two.run(f"ip addr add {ADDRESS}/32 dev eth1")
     two.wait_for_journal(f"Resource {ADDRESS} is active, and should not be! {ONE} holds", since_us=began_us)
     wait_until(lambda: is_idle(two) and not active_units(two), 10, "nothing of the group there", 0.1)
     assert owner(two) == ONE
     assert serves(pair[ONE])
     assert said(pair[ONE], "", began_us) == []
+
+
+def test_systemd_itself_refuses_what_somebody_starts_on_the_other_machine(pair: Lab) -> None:
+    two = pair[TWO]
+    assert guard_of(two) == set()
+    began_us = now_us()
+    assert not runs_by_hand(two)
+    assert [entry for entry in two.journal(since_us=began_us) if "Starting smb" in entry.message] == []
+    assert is_idle(two)
+    settle(pair, owned_by=ONE)
+
+
+def test_in_a_frozen_cluster_and_without_hbd_anybody_starts_what_he_likes(pair: Lab) -> None:
+    two = pair[TWO]
+    two.run("hbctl freeze")
+    assert runs_by_hand(two)
+    two.run("systemctl stop smb; hbctl thaw")
+    settle(pair, owned_by=ONE)
+    assert guard_of(two) == set()
+    two.run("systemctl stop hbd")
+    assert runs_by_hand(two)
+    two.run("systemctl stop smb; systemctl start hbd")
+    settle(pair, owned_by=ONE)
+    assert guard_of(two) == set()
+
+
+def test_a_unit_that_is_enabled_by_mistake_is_refused_at_boot_and_started_at_a_handover(pair: Lab) -> None:
+    one, two = pair[ONE], pair[TWO]
+    two.run("systemctl enable hbd smb")
+    began_us = now_us()
+    two.reboot()
+    two.wait_for_journal("Assertion failed for smb.service", since_us=began_us)
+    settle(pair, owned_by=ONE)
+    assert starts(two, "smb.service", began_us) == []
+    two.run("systemctl disable smb")
+    one.run("hbctl standby")
+    settle(pair, owned_by=TWO)
+    assert guard_of(one) == set()
+    assert guard_of(two) == {"httpd.service", "smb.service"}
+    assert serves(two)
+    two.run("systemctl restart httpd")
+    settle(pair, owned_by=TWO)
+    two.run("hbctl standby")
+    settle(pair, owned_by=ONE)
+
+
+def test_where_hbd_is_no_more_its_units_are_as_any_others(pair: Lab) -> None:
+    two, generator = pair[TWO], "/lib/systemd/system-generators/hbd-generator"
+    # As an uninstallation takes it away.
+    two.run(f"systemctl stop hbd; mv {generator} /root; systemctl daemon-reload; rm /run/hbd/unguarded")
+    assert _drop_ins(two) == 0
+    assert runs_by_hand(two)
+    two.run(f"systemctl stop smb; mv /root/hbd-generator {generator}")
+    two.run("systemctl daemon-reload; systemctl start hbd")
+    settle(pair, owned_by=ONE)
+    assert guard_of(two) == set()
