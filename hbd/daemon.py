@@ -160,7 +160,7 @@ def _start(
         freeze=run.freeze(begun.freeze),
     )
     try:
-        run.guard(held, frozen=begun.freeze.mark & 1 == 1)
+        run.guard(held, frozen=identity.freeze.mark & 1 == 1)
     except OSError as error:
         log.error("systemd cannot be told what others may start: %s", error)
     core = Cluster(config, identity, secrets.randbits(64))

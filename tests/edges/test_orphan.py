@@ -52,6 +52,7 @@ def addresses(node: Namespace) -> set[str]:
 def left_behind(path: Path, silent_ms: int, patience_ms: int) -> str:
     """A run directory as a daemon leaves it that died `silent_ms` ago."""
     run = RunDir(path)
+    run.guard((), frozen=False)
     run.store_held(GROUPS)
     run.be_patient(patience_ms)
     run.stamp(clock.boot_ms() - silent_ms)
@@ -207,6 +208,7 @@ def test_what_is_left_behind_is_released_addresses_first_then_units_right_to_lef
     ]
     assert addresses(node) == {"192.0.2.1"}
     assert RunDir(Path(directory)).held() == ()
+    assert (Path(directory) / "unguarded").exists()
     assert said[0] == "<4>hbd is gone for good: releasing 192.0.2.3/24/eth0, 2001:db8::3/64/eth0"
     assert said[1] == "<6>addresses off: 192.0.2.3, 2001:db8::3"
     assert said[-1] == "<6>everything is released"
@@ -222,6 +224,7 @@ def test_a_unit_that_does_not_stop_stays_on_record_and_is_tried_again(
     assert "<3>cannot stop smb.service: Job for smb.service failed." in said
     (left,) = RunDir(Path(directory)).held()
     assert (left.group, left.resources) == ("192.0.2.3/24/eth0", (SMB,))
+    assert not (Path(directory) / "unguarded").exists()
     (systemctl / "refuse-smb.service").unlink()
     assert orphan(node, directory)[0] == 0
     assert RunDir(Path(directory)).held() == ()
