@@ -50,7 +50,8 @@ class ClassicMachine:
         """Group -> the last life of the daemon that started it, or found it running when it wanted it."""
         self.troubles = Troubles(set(), {}, {})
         self.failed: set[str] = set()
-        """Keys of groups that were given up because a start failed: 3.0.6 goes on claiming them."""
+        """Keys of groups that were given up because a start failed, or never came to their start because the
+        master was restarted: 3.0.6 goes on claiming them."""
         self.starts: dict[str, int] = {}
         self.life = 0
         self._boot = 0
@@ -121,6 +122,10 @@ class ClassicMachine:
     def wants(self, group: GroupSpec) -> None:
         """The present life of the daemon counts this group as its own."""
         self.wanted[group.key] = self.life
+
+    def interrupt(self, claimed: list[GroupSpec]) -> None:
+        """A quick restart kills the children of the master: what they have not come to is not started."""
+        self.failed.update(group.key for group in claimed if self.wanted.get(group.key) != self.life)
 
     def tidy(self) -> None:
         """The operator obeys `CRITICAL: Resource X is active, and should not be!`."""
