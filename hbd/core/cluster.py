@@ -773,7 +773,7 @@ class Cluster:
         custody = self._custody
         custody.drop_muted()
         self._absence.ticked(on_time)
-        needed = self._membership.status == "active" or bool(custody.held)
+        needed = self._membership.status == "active" or custody.may_run_anything
         groups, why = self._doomed()
         pulse = self._health.pulse(
             custody.groups.values(), on_time=on_time, needed=needed, doomed=groups, why=why
