@@ -35,6 +35,7 @@ from typing import Any
 
 from hbd.config.model import AddressResource, ResourceSpec, ScriptResource, UnitResource
 from hbd.core.effects import (
+    FREEZE_MAX,
     FreezeRecord,
     Kind,
     Level,
@@ -47,7 +48,6 @@ from hbd.core.effects import (
     StoreStall,
 )
 from hbd.core.events import Direction, HeldGroup, Stall
-from hbd.core.report import FREEZE_MAX
 from hbd.stale import ALIVE, FROZEN
 from hbd.starts import Starts
 

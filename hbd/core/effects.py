@@ -264,6 +264,10 @@ class StorePeers:
     peers: tuple[PeerRecord, ...]
 
 
+FREEZE_MAX = 10**9
+"""The highest mark of a freeze that a report can carry."""
+
+
 @dataclass(frozen=True, slots=True)
 class FreezeRecord:
     """What is remembered of a freeze across restarts; see `core/freeze.py`."""

@@ -20,10 +20,10 @@ from enum import Enum
 from functools import lru_cache
 
 from hbd.config.model import AutoFailback
+from hbd.core.effects import FREEZE_MAX
 from hbd.errors import WireError
 
 GENERATION_MAX = 0xFFFF0000
-FREEZE_MAX = 10**9
 EPOCH_MAX = 1 << 48
 """Beyond any real life; above it, our answer would be a number that no message of ours can carry."""
 
