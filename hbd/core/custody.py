@@ -90,10 +90,7 @@ class Custody:
     @property
     def serving(self) -> bool:
         """Some group may run here with its addresses up."""
-        for group in self.groups.values():  # Asked in every step: a generator would cost twice as much.
-            if not group.muted and group.may_run:
-                return True
-        return False
+        return any(group.may_run and not group.muted for group in self.groups.values())
 
     @property
     def may_answer(self) -> bool:

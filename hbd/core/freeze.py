@@ -22,7 +22,7 @@ from collections.abc import Collection
 from hbd.core import claims
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.desk import Desk
-from hbd.core.effects import THAWED, FreezeRecord, Kind, Level, StoreFreeze
+from hbd.core.effects import FREEZE_MAX, THAWED, FreezeRecord, Kind, Level, StoreFreeze
 from hbd.errors import Refused
 
 RULE = "nothing is started, stopped or moved before it is thawed (hbctl thaw)"
