@@ -402,16 +402,22 @@ def test_an_alias_is_the_unit_it_stands_for(machine: Machine) -> None:
     alias = UnitResource("alias", "alias.service")
 
     async def test(agent: UnitAgent) -> None:
-        seen: list[Event] = []
-        watch = agent.watch(alias, Condition.UNKNOWN, seen.append)
+        seen: list[tuple[UnitResource, Condition]] = []
+
+        def post(event: Event) -> None:
+            assert isinstance(event, ResourceSeen)
+            assert isinstance(event.resource, UnitResource)
+            seen.append((event.resource, event.condition))
+
+        watch = agent.watch(alias, Condition.UNKNOWN, post)
         assert await agent.start(alias) == OK
         assert machine.ctl("is-active", "real.service") == "active"
         assert await agent.probe(alias) is Condition.RUNNING
-        await until(lambda: ResourceSeen(alias, Condition.RUNNING) in seen)
+        await until(lambda: (alias, Condition.RUNNING) in seen)
         assert await agent.stop(alias, leaving=False) == OK
-        await until(lambda: seen[-1] == ResourceSeen(alias, Condition.STOPPED))
+        await until(lambda: seen[-1] == (alias, Condition.STOPPED))
         await inside(machine, "start", "real.service")
-        await until(lambda: seen[-1] == ResourceSeen(alias, Condition.RUNNING))
+        await until(lambda: seen[-1] == (alias, Condition.RUNNING))
         watch.cancel()
 
     run(machine, test)
