@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Generated with https://github.com/tqdm/shtab; see tests/generated.py.
+# Generated with shtab; see tests/generated.py.
 
 _shtab_hbctl_subparsers=(status standby takeover freeze thaw confirm-dead why history events log reload check migrate)
 

@@ -1,7 +1,7 @@
 #compdef hbctl
 
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Generated with https://github.com/tqdm/shtab; see tests/generated.py.
+# Generated with shtab; see tests/generated.py.
 
 
 _shtab_hbctl_commands() {
