@@ -7,6 +7,7 @@ import ctypes
 import itertools
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,11 +74,25 @@ def namespace() -> Iterator[Namespace]:
 
 
 def cable(one: Namespace, two: Namespace, interface: str) -> None:
-    """A cable between them: INTERFACE in both, up, without IPv4 addresses."""
+    """A cable between them: INTERFACE in both, up, with link-local addresses and without IPv4 ones."""
     one.ip(f"link add {interface} type veth peer name {interface} netns {two.name}")
     for end in (one, two):
         end.sysctl(f"ipv6/conf/{interface}/accept_dad", 0)
         end.ip(f"link set {interface} up")
+    for end in (one, two):
+        _await_link_local(end, interface)
+
+
+def _await_link_local(end: Namespace, interface: str, limit_s: float = 10.0) -> None:
+    """The kernel tells itself of a carrier later, in a work queue; before that IPv6 has no way out."""
+    expires = time.monotonic() + limit_s
+    with end.inside():
+        while not any(
+            address.startswith("fe80") and name == interface
+            for address, *_, name in map(str.split, Path("/proc/thread-self/net/if_inet6").read_text().splitlines())
+        ):
+            assert time.monotonic() < expires, f"{interface} has no link-local address after {limit_s} s"
+            time.sleep(0.002)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tests.simulation.classic_model import SETS
 from tests.simulation.mixed_world import Fault, MixedWorld, Plan, Planned, Violation
 
 DAY_MS = 86_400_000
-SEEDS = int(os.environ.get("HBD_MIXED_SEEDS", "1000"))
+SEEDS = int(os.environ.get("HBD_MIXED_SEEDS", "1700"))
 CHUNK = 50
 MUTANT_SEEDS = 1000
 
