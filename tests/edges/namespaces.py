@@ -87,12 +87,14 @@ def _await_link_local(end: Namespace, interface: str, limit_s: float = 10.0) -> 
     """The kernel tells itself of a carrier later, in a work queue; before that IPv6 has no way out."""
     expires = time.monotonic() + limit_s
     with end.inside():
-        while not any(
-            address.startswith("fe80") and name == interface
-            for address, *_, name in map(str.split, Path("/proc/thread-self/net/if_inet6").read_text().splitlines())
-        ):
+        while not _has_link_local(interface):
             assert time.monotonic() < expires, f"{interface} has no link-local address after {limit_s} s"
             time.sleep(0.002)
+
+
+def _has_link_local(interface: str) -> bool:
+    lines = Path("/proc/thread-self/net/if_inet6").read_text().splitlines()
+    return any(line.startswith("fe80") and line.split()[-1] == interface for line in lines)
 
 
 @contextmanager
