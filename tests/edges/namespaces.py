@@ -84,7 +84,10 @@ def cable(one: Namespace, two: Namespace, interface: str) -> None:
 
 
 def _await_link_local(end: Namespace, interface: str, limit_s: float = 10.0) -> None:
-    """The kernel tells itself of a carrier later, in a work queue; before that IPv6 has no way out."""
+    """The kernel tells itself of a carrier later, by up to a second, or when it is asked for the link;
+    before that IPv6 has no way out.
+    """
+    end.ip(f"link show {interface}")
     expires = time.monotonic() + limit_s
     with end.inside():
         while not _has_link_local(interface):
