@@ -26,8 +26,9 @@ CATALOG = DOCS.parent / "systemd/hbd.catalog"
 ABOUT_EVENTS = """\
 Each event has a MESSAGE_ID of its own, by which scripts can find it whatever its text is, and fields:
 `HBD_NODE`, `HBD_LINK`, `HBD_GROUP`, `HBD_RESOURCE` and `HBD_TRANSITION`, where it is about one. These are for
-`journalctl MESSAGE_ID=`*id*, `journalctl HBD_GROUP=`*group* and the like. `hbctl log --explain`, or
-`journalctl -x -u hbd`, shows with each line what stands here about it.
+`journalctl MESSAGE_ID=`*id*, `journalctl HBD_GROUP=`*group* and the like. A transition has a number on the
+node that opened it, from 1 at each start of hbd; every line there about a group that it moves carries it.
+`hbctl log --explain`, or `journalctl -x -u hbd`, shows with each line what stands here about it.
 """
 NAMED = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]*)\((\d)\)")
 """Another page of the manual."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hbd.core.effects import Effect, Kind, Level, Log
 from hbd.core.events import Instant, JobId
 from hbd.core.tally import Tally
+
+_OF_ITS_OWN = (Kind.STANDBY, Kind.TRANSITION)
+"""Lines about no group that belong to a transition all the same."""
 
 
 class Desk:
@@ -18,10 +22,23 @@ class Desk:
         self._jobs: list[Effect] = []
         self._next_job = 0
         self.tally = Tally()
+        self._transition = 0
+        self._moving: frozenset[str] = frozenset()
+        self._moved = False
 
     def open(self, now: Instant) -> None:
         """Begin a step."""
         self.now, self._effects, self._jobs = now, [], []
+        if self._moved:
+            self._transition, self._moved = 0, False
+
+    def moving(self, transition: int, groups: Iterable[str]) -> None:
+        """From now on what is logged about these groups, or about moving as such, carries this number."""
+        self._transition, self._moving, self._moved = transition, frozenset(groups), False
+
+    def moved(self) -> None:
+        """That transition is over: so it is until the end of this step."""
+        self._moved = True
 
     def close(self) -> list[Effect]:
         """The step's effects in the order in which they have to be performed."""
@@ -73,5 +90,10 @@ class Desk:
         self.log(Level.WARN, kind, text, node=node, group=group)
 
     def _write(self, line: Log) -> None:
+        if self._transition and not line.transition and self._is_of_transition(line):
+            line = replace(line, transition=self._transition)
         self._effects.append(line)
         self.tally.logged(self.now.ms, line)
+
+    def _is_of_transition(self, line: Log) -> bool:
+        return line.group in self._moving if line.group else line.kind in _OF_ITS_OWN

@@ -366,11 +366,11 @@ class Handover:
 
     # ------------------------------------------------------------ handing over
 
-    def standby(self, word: str, busy: bool) -> Sets:
-        """Offer a set to the peer; returns it. Raises Refused."""
+    def standby(self, word: str, busy: bool, transition: int = 0) -> Sets:
+        """Offer a set to the peer; returns it. Raises Refused. `transition`: the one that begins by it."""
         if self._is_legacy:
             raise Refused("standby and takeover need auto_failback on or off in ha.cf; it is legacy here")
-        return self._standby.offer(word, busy)
+        return self._standby.offer(word, busy, transition)
 
     def ask_takeover(self, scope: Scope) -> None:
         """Ask the peer to go standby with what we want."""

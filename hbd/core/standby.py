@@ -99,7 +99,7 @@ class StandbyHandshake:
 
     # ------------------------------------------------------------ giving
 
-    def offer(self, word: str, busy: bool) -> Sets:
+    def offer(self, word: str, busy: bool, transition: int = 0) -> Sets:
         """Offer a set to the peer; returns it. Raises Refused."""
         if self.role is not Role.NONE and not self._offer_is_off:
             raise Refused("a standby is in progress")
@@ -113,7 +113,8 @@ class StandbyHandshake:
         self.was_taken = False
         self._sets.peer_stable = False
         self._say(protocol.ask_resources(word, "me"))
-        self._desk.info(Kind.STANDBY, f"{self._me} wants to go standby [{word}]")
+        text = f"{self._me} wants to go standby [{word}]"
+        self._desk.info(Kind.STANDBY, text, transition=transition)
         return scope
 
     @property

@@ -121,7 +121,7 @@ class Transitions:
         ]
         if peer is not None and peer.speaks_classic:
             word = Scope.FOREIGN if scope is Scope.FAILBACK else scope
-            self._talk.standby(word.value, not settled)
+            self._talk.standby(word.value, not settled, self._count + 1)
             return self._begin(Cause.STANDBY, scope.value, chosen, inbound=False, commanded=pinned)
         if peer is None and not self._groups:
             return 0  # Membership only.
@@ -180,7 +180,7 @@ class Transitions:
         for group in groups:
             self.exchanges[group.key].offer(self._desk.now.ms, pinned)
         number = self._begin(cause, scope, groups, inbound=False, commanded=pinned)
-        self._desk.info(Kind.STANDBY, f"{self._me} wants to go standby [{scope}]", transition=number)
+        self._desk.info(Kind.STANDBY, f"{self._me} wants to go standby [{scope}]")
         return number
 
     def _begin(
@@ -191,6 +191,7 @@ class Transitions:
         self.current = Transition(
             self._count, cause, scope, inbound, keys, self._desk.now.ms, commanded=commanded
         )
+        self._desk.moving(self._count, [group.name for group in groups])
         return self._count
 
     def follow(self, peer: Peer | None) -> None:
@@ -267,4 +268,5 @@ class Transitions:
         if transition.result == "cancelled":
             self._desk.warn(Kind.STANDBY, "No reply to standby request.  Standby request cancelled.")
         text = f"{transition.cause.value} of [{transition.scope}] ended: {transition.result}"
-        self._desk.info(Kind.TRANSITION, text, transition=transition.number)
+        self._desk.info(Kind.TRANSITION, text)
+        self._desk.moved()

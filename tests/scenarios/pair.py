@@ -116,6 +116,8 @@ class Pair:
         self.machines = {"alpha": self.alpha, "beta": self.beta}
         self.stations: dict[str, Station] = dict(self.machines)
         self.lines: list[Line] = []
+        self.numbered: list[tuple[str, Log]] = []
+        """What was logged with the number of a transition, and by which node."""
         self.leases: list[tuple[int, str, LeaseEffect]] = []
         """What the kernels were told."""
         self.messages: list[tuple[int, str, Message]] = []
@@ -169,8 +171,10 @@ class Pair:
     def stepped(self, machine: Machine, event: Event, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Log(_, _, text):
+                case Log(_, _, text, transition=transition):
                     self._note(machine.name, text)
+                    if transition:
+                        self.numbered.append((machine.name, effect))
                 case StartJob(_, action, _):
                     self._note(machine.name, f"> {_job(action)}")
                 case ArmLease() | DisarmLease() | KeepLease() | EndLease():

@@ -53,6 +53,11 @@ def test_standby_towards_a_heartbeat_is_its_handshake_and_done_is_said_after_the
         f"Other node completed standby takeover of {word} resources.",
     ):
         assert pair.logged(pair.alpha, text) >= asked_ms
+    numbered = [line.text for _, line in pair.numbered if line.transition == 1]
+    assert numbered[0] == f"alpha wants to go standby [{word}]"
+    assert ("group 10.0.0.1 is released: handed over to beta" in numbered) is bool(stops)
+    told = f"Other node completed standby takeover of {word} resources." in numbered
+    assert told is bool(stops), "with nothing to move it is over at once"
     pair.run(20_000)
     assert pair.jobs(pair.alpha, asked_ms) == stops
 

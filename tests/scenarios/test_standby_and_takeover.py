@@ -8,8 +8,10 @@ from hbd.config.model import AutoFailback
 from hbd.core.events import Reload, Scope
 from hbd.core.report import Entry, Posture
 from tests.scenarios.pair import (
+    FILES,
     FILES_KEY,
     GROUPS,
+    SHOP,
     SHOP_KEY,
     Pair,
     all_on,
@@ -227,3 +229,64 @@ def test_takeovers_that_cross_do_what_they_report() -> None:
         assert pair.view(node).transition == 0
         cancelled = not pair.never_logged(node, "takeover of [foreign] ended: cancelled")
         assert cancelled is not moved
+
+
+def transition_log(pair: Pair, node: str, number: int) -> list[str]:
+    """What `journalctl HBD_TRANSITION=` shows there."""
+    return [line.text for name, line in pair.numbered if name == node and line.transition == number]
+
+
+def test_every_line_about_a_group_that_a_transition_moves_away_carries_its_number() -> None:
+    pair = Pair().started()
+    pair.alpha.troubles.stop_fails["web.service"] = 1
+    number = pair.standby(pair.alpha).transition
+    pair.run(5000)
+    assert transition_log(pair, "alpha", number) == [
+        "alpha wants to go standby [all]",
+        "Releasing resource group: alpha 10.0.0.1 web db",
+        "Running db stop",
+        "Running web stop",
+        "web did not stop: it does not end",
+        "Retrying failed stop operation [web]",
+        "Running web stop",
+        "Running 10.0.0.1 stop",
+        "group 10.0.0.1 is released: handed over to beta",
+        "remote resource transition completed.",
+        "standby of [all] ended: done",
+        "Local Resource acquisition completed. (none)",
+        "local resource transition completed.",
+    ]
+
+
+def test_every_line_about_a_group_that_a_transition_fetches_carries_its_number() -> None:
+    pair = Pair().started()
+    number = pair.takeover(pair.beta).transition
+    pair.run(5000)
+    assert transition_log(pair, "beta", number) == [
+        "Acquiring resource group: alpha 10.0.0.1 web db",
+        "Running 10.0.0.1 start",
+        "Running web start",
+        "Running db start",
+        "Resource acquisition completed. group 10.0.0.1 runs",
+        "takeover of [all] ended: done",
+        "Local Resource acquisition completed. (all)",
+        "local resource transition completed.",
+    ]
+
+
+def test_what_becomes_of_other_groups_meanwhile_and_of_this_one_later_is_no_part_of_it() -> None:
+    pair = Pair().started()
+    pair.alpha.troubles.slow["db.service"] = 3000
+    asked_ms, number = pair.now_ms, pair.takeover(pair.beta).transition
+    pair.run(1000)
+    pair.beta.lose(FILES.resources[1])
+    pair.run(9000)
+    assert pair.times_logged(pair.beta, "ftp has ended here", asked_ms) == 1
+    assert {line.group for _, line in pair.numbered} == {"", SHOP.name}
+    before = transition_log(pair, "beta", number)
+    pair.alpha.power_off()
+    pair.beta.lose(SHOP.resources[1])
+    lost_ms = pair.now_ms
+    pair.run(9000)
+    assert pair.times_logged(pair.beta, "web has ended here", lost_ms) == 1
+    assert transition_log(pair, "beta", number) == before
