@@ -83,7 +83,7 @@ def cable(one: Namespace, two: Namespace, interface: str) -> None:
         _await_link_local(end, interface)
 
 
-def _await_link_local(end: Namespace, interface: str, limit_s: float = 10.0) -> None:
+def _await_link_local(end: Namespace, interface: str, limit_s: float = 30.0) -> None:
     """The kernel tells itself of a carrier later, by up to a second, or when it is asked for the link;
     before that IPv6 has no way out.
     """
@@ -109,8 +109,18 @@ def pair(*interfaces: str) -> Iterator[tuple[Namespace, Namespace]]:
         yield one, two
 
 
-async def until(holds: Callable[[], bool], limit_s: float = 2.0) -> None:
-    """Wait until it holds; TimeoutError if it does not in time."""
+async def until(
+    holds: Callable[[], bool], meanwhile: Callable[[], object] | None = None, *, limit_s: float = 30.0
+) -> None:
+    """Wait until it holds; TimeoutError if it does not in time, which is long on a busy machine too.
+
+    `meanwhile` is done now and at every tenth of a second, as a heartbeat is: one datagram may be lost
+    while the kernel, in its own time, takes note of a carrier.
+    """
     async with asyncio.timeout(limit_s):
-        while not holds():  # noqa: ASYNC110 — what is waited for happens in the kernel
+        for turn in itertools.count():
+            if holds():
+                return
+            if meanwhile is not None and turn % 50 == 0:
+                meanwhile()
             await asyncio.sleep(0.002)

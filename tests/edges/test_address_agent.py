@@ -396,16 +396,13 @@ def test_gratuitous_arp_is_a_request_and_a_reply_at_once_and_twenty_frames_in_al
 
     async def body() -> None:
         async with agent() as addresses, sniffing(lan.neighbour) as wire:
-            begun = time.monotonic()
             assert await addresses.start(VIP) == OK
-            took = time.monotonic() - begun
             await until(lambda: len(wire.frames) >= 2)
-            assert wire.frames[1][0] - begun < took + 0.1
-            await until(lambda: len(wire.frames) >= 20, 10)
-            assert 4.6 < wire.frames[-1][0] - wire.frames[0][0] < 5.5
+            assert wire.frames[1][0] - wire.frames[0][0] < 0.2, "at once, and not a quarter of a second later"
+            await until(lambda: len(wire.frames) >= 20)
+            assert wire.frames[-1][0] - wire.frames[0][0] > 4, "and not all at once"
             await asyncio.sleep(0.6)
             assert len(wire.frames) == 20
-            assert all(later[0] - sooner[0] < 0.7 for sooner, later in pairwise(wire.frames))
 
             mac, ip = mac_of(lan.node, "eth0"), socket.inet_aton("192.168.85.3")
             ethernet = b"\xff" * 6 + mac + b"\x08\x06" + bytes.fromhex("000108000604")
@@ -456,7 +453,7 @@ def test_an_ipv6_address_that_lost_its_duplicate_address_detection_is_put_on_ane
 
     async def body() -> None:
         async with agent() as addresses:
-            await until(lambda: "dadfailed" in lan.node.ip("-6 address show dev eth0"), 4)
+            await until(lambda: "dadfailed" in lan.node.ip("-6 address show dev eth0"))
             assert await addresses.probe(VIP6) is Condition.STOPPED
             lan.neighbour.ip(f"address del {VIP6.ip}/64 dev eth0")
             assert await addresses.start(VIP6) == OK
@@ -526,7 +523,7 @@ def test_a_link_that_comes_back_is_told_again(lan: Lan) -> None:
         async with agent() as addresses, sniffing(lan.neighbour) as wire:
             assert await addresses.start(VIP) == OK
             lan.neighbour.ip("link set eth0 down")
-            await asyncio.sleep(1.2)  # The kernel tells of a lost carrier at most once a second.
+            await until(lambda: "NO-CARRIER" in lan.node.ip("-o link show dev eth0"))
             wire.frames.clear()
             lan.neighbour.ip("link set eth0 up")
             # The background sends one frame each 250 ms; two at once are a new beginning.

@@ -131,24 +131,29 @@ def alone(nodes: tuple[Node, Node]) -> Node:
 def test_a_stop_is_an_orderly_release_with_goodbye_and_status_0(nodes: tuple[Node, Node]) -> None:
     alpha, beta = nodes
     alpha.start(), beta.start()
-    until(lambda: alpha.serves, "alpha serves", 20, lambda: alpha.log)
-    notices = alpha.notices()
+    notices: list[str] = []
+
+    def is_settled() -> bool:
+        notices.extend(alpha.notices())
+        return "STATUS=active; holds local; peer beta active" in notices
+
+    until(is_settled, "alpha is settled", 45, lambda: alpha.log)
+    assert alpha.serves
     assert notices.index("READY=1") > 0  # WATCHDOG_USEC comes before.
-    assert any(notice == "STATUS=active; holds local; peer beta active" for notice in notices)
     assert alpha.process is not None
     alpha.process.send_signal(signal.SIGTERM)
-    assert alpha.process.wait(20) == 0
+    assert alpha.process.wait(45) == 0
     assert not alpha.serves
     assert "STOPPING=1" in alpha.notices()
     assert RunDir(alpha.home / "run").held() == ()
-    until(lambda: beta.serves, "beta serves", 3, lambda: beta.log)
+    until(lambda: beta.serves, "beta serves", 45, lambda: beta.log)
     assert "node alpha: is dead" not in beta.log
 
 
 def test_after_kill_9_a_restart_finds_its_address_and_never_takes_it_off(nodes: tuple[Node, Node]) -> None:
     alpha, beta = nodes
     alpha.start(), beta.start()
-    until(lambda: alpha.serves, "alpha serves", 20, lambda: alpha.log)
+    until(lambda: alpha.serves, "alpha serves", 45, lambda: alpha.log)
     until(lambda: "STATUS=active; holds local; peer beta active" in alpha.notices(), "alpha is settled")
     monitor = subprocess.Popen(
         ["ip", "-n", alpha.network.name, "monitor", "address"], stdout=subprocess.PIPE, text=True
@@ -159,7 +164,7 @@ def test_after_kill_9_a_restart_finds_its_address_and_never_takes_it_off(nodes: 
     until(
         lambda: "STATUS=active; holds local; peer beta active" in alpha.notices(),
         "alpha holds local again",
-        20,
+        45,
         lambda: alpha.log + beta.log,
     )
     monitor.terminate()
@@ -176,7 +181,7 @@ def test_the_successor_is_told_that_a_dead_peer_needs_initdead_before_it_can_tak
     for node, peer in ((alpha, "192.0.2.2"), (beta, "192.0.2.1")):
         node.configure("keepalive 200ms\ndeadtime 2\ninitdead 6\n", peer)
     alpha.start(), beta.start()
-    until(lambda: alpha.serves, "alpha serves", 20, lambda: alpha.log)
+    until(lambda: alpha.serves, "alpha serves", 45, lambda: alpha.log)
 
     def patience_ms() -> int:
         return int.from_bytes((alpha.home / "run" / "alive").read_bytes()[8:], "little")
@@ -184,12 +189,12 @@ def test_the_successor_is_told_that_a_dead_peer_needs_initdead_before_it_can_tak
     assert patience_ms() == 2000 - 200 - 100
     beta.end()
     alpha.waits_for("node beta: is dead")
-    until(lambda: patience_ms() == 6000 - 200 - 100, "the patience of a dead peer", 3)
+    until(lambda: patience_ms() == 6000 - 200 - 100, "the patience of a dead peer")
 
 
 def test_the_event_loop_is_of_real_time_priority_and_whoever_waits_for_its_abortion(alone: Node) -> None:
     process = alone.start()
-    until(lambda: "READY=1" in alone.notices(), "ready", 20, lambda: alone.log)
+    until(lambda: "READY=1" in alone.notices(), "ready", 45, lambda: alone.log)
     policies = {
         int(thread): os.sched_getscheduler(int(thread)) & ~os.SCHED_RESET_ON_FORK
         for thread in os.listdir(f"/proc/{process.pid}/task")
@@ -217,9 +222,14 @@ def test_a_reload_is_announced_and_a_wrong_one_keeps_what_was(alone: Node) -> No
     ha_cf.write_text(good.replace("100ms", "150ms"))
     process.send_signal(signal.SIGHUP)
     alone.waits_for("Configuration reloaded: timing changed")
-    reload, *others = [notice for notice in alone.notices() if not notice.startswith("STATUS")]
-    assert reload.startswith("RELOADING=1\nMONOTONIC_USEC=")
-    assert others[-1] == "READY=1"
+    told: list[str] = []
+
+    def is_ready() -> bool:
+        told.extend(notice for notice in alone.notices() if not notice.startswith("STATUS"))
+        return told[-1:] == ["READY=1"]
+
+    until(is_ready, "ready with the new configuration")
+    assert told[0].startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert process.poll() is None
 
 
@@ -227,7 +237,7 @@ def test_a_wrong_configuration_ends_the_start_with_78_and_every_finding(alone: N
     (alone.home / "etc" / "ha.cf").write_text("keepalive 30x\nnode alpha\n")
     (alone.home / "etc" / "authkeys").chmod(0o644)
     process = alone.start()
-    assert process.wait(20) == 78
+    assert process.wait(45) == 78
     assert "ha.cf:1:11: error: " in alone.log
     assert "authkeys:1:1: error: " in alone.log
     assert "READY=1" not in alone.notices()
@@ -249,7 +259,7 @@ def test_under_a_configuration_that_went_wrong_what_runs_is_adopted_with_the_las
     alone: Node,
 ) -> None:
     alone.start()
-    until(lambda: alone.serves, "alpha serves", 20, lambda: alone.log)
+    until(lambda: alone.serves, "alpha serves", 45, lambda: alone.log)
     until(lambda: "STATUS=active; holds local; peer beta dead" in alone.notices(), "settled")
     alone.end()
     (alone.home / "etc" / "ha.cf").write_text("keepalive 30x\n")
@@ -257,19 +267,19 @@ def test_under_a_configuration_that_went_wrong_what_runs_is_adopted_with_the_las
     alone.waits_for("going on with the last good configuration, since resources run")
     wanted = "the last good configuration is in force"
     until(lambda: any(wanted in notice for notice in alone.notices()), "said in STATUS")
-    until(lambda: alone.serves, "it serves on", 20, lambda: alone.log)
+    until(lambda: alone.serves, "it serves on", 45, lambda: alone.log)
     assert process.poll() is None
 
 
 def test_a_second_daemon_waits_for_the_first_and_goes_on_when_it_has_gone(alone: Node) -> None:
     first = alone.start()
-    until(lambda: "READY=1" in alone.notices(), "ready", 20, lambda: alone.log)
+    until(lambda: "READY=1" in alone.notices(), "ready", 45, lambda: alone.log)
     second = alone.start()
     alone.waits_for("another hbd, or hbd-orphan.service, is at work")
     assert "READY=1" not in alone.notices()
     first.terminate()
     assert first.wait(20) == 0
-    until(lambda: "READY=1" in alone.notices(), "the second is ready", 20, lambda: alone.log)
+    until(lambda: "READY=1" in alone.notices(), "the second is ready", 45, lambda: alone.log)
     assert second.poll() is None
 
 
@@ -295,7 +305,7 @@ sys.exit(daemon.main(sys.argv[1:], []))
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=90,
             check=False,
         )
     assert done.returncode == 70
@@ -313,7 +323,7 @@ def test_core_files_are_allowed_where_ha_cf_says_so_and_lie_in_coreroot(
     alone.configure(line + ALONE, "192.0.2.2")
     before = resource.getrlimit(resource.RLIMIT_CORE)
     process = alone.start()
-    until(lambda: "READY=1" in alone.notices(), "hbd is ready", 15, lambda: alone.log)
+    until(lambda: "READY=1" in alone.notices(), "hbd is ready", 45, lambda: alone.log)
     soft, hard = resource.prlimit(process.pid, resource.RLIMIT_CORE)
     where = Path(f"/proc/{process.pid}/cwd").readlink()
     assert hard == before[1]

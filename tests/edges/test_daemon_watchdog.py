@@ -40,7 +40,7 @@ class Recorder:
 
     def wait_for_food(self, node: Node) -> None:
         self.read()
-        until(lambda: bool(self.read()), "food", 20, lambda: node.log)
+        until(lambda: bool(self.read()), "food", 45, lambda: node.log)
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def test_a_stop_releases_and_then_stops_the_device_with_the_magic_close(
     alpha, recorder = alone
     process = alpha.start()
     alpha.waits_for(f"Using watchdog device: {recorder.path}")
-    until(lambda: alpha.serves, "alpha serves", 20, lambda: alpha.log)
+    until(lambda: alpha.serves, "alpha serves", 45, lambda: alpha.log)
     recorder.wait_for_food(alpha)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(45) == 0
     assert not alpha.serves
     recorder.read()
     assert recorder.written == b"\0" * (len(recorder.written) - 1) + b"V"
@@ -77,7 +77,7 @@ def test_a_killed_hbd_leaves_the_device_running_and_the_next_one_feeds_it(
 ) -> None:
     alpha, recorder = alone
     alpha.start()
-    until(lambda: alpha.serves, "alpha serves", 20, lambda: alpha.log)
+    until(lambda: alpha.serves, "alpha serves", 45, lambda: alpha.log)
     recorder.wait_for_food(alpha)
     alpha.end()
     recorder.read()

@@ -440,7 +440,7 @@ def test_being_turned_away_is_an_error_with_the_reason(tmp_path: Path) -> None:
     async def test() -> None:
         async with Odd(tmp_path, b"REJECTED EXTERNAL\r\n") as odd:
             with pytest.raises(BusError, match="REJECTED"):
-                await Bus.connect(odd.address, timeout_s=1)
+                await Bus.connect(odd.address)
 
     run(test())
 

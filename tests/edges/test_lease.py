@@ -235,7 +235,7 @@ def test_an_address_on_an_interface_that_comes_later_is_covered_too() -> None:
             machine.node.ip("addr add 198.51.100.3/24 dev eth1")
             machine.neighbour.ip("addr add 198.51.100.100/24 dev eth1")
             machine.keep()
-            await until(lambda: '"eth1"' in machine.shell(LISTED) or "{ eth1 }" in machine.shell(LISTED), 10)
+            await until(lambda: '"eth1"' in machine.shell(LISTED) or "{ eth1 }" in machine.shell(LISTED))
             await machine.lease.settled()
             assert await machine.answers("198.51.100.3")
             machine.do(EndLease())
@@ -280,7 +280,7 @@ def test_when_nothing_can_be_renewed_the_service_goes_on_without_it() -> None:
             assert machine.told[-1] == LeaseRefused("no renewal can be sent: Network is down")
             assert machine.shell("nft list ruleset") == ""
             machine.node.ip("link set lo up")
-            await until(lambda: machine.told[-1] == LeaseArmed(), 10)
+            await until(lambda: machine.told[-1] == LeaseArmed())
 
     asyncio.run(body())
 

@@ -119,10 +119,8 @@ def test_no_route_and_no_link_are_silence_and_end_by_themselves(asker: Asker) ->
             await asyncio.sleep(SILENT_S)
             assert asker.answers == before
             asker.namespace.ip(back)
-            async with asyncio.timeout(5):
-                while asker.answers == before:  # Neighbours have to be found again.
-                    medium.ask()
-                    await asyncio.sleep(0.05)
+            # Neighbours have to be found again.
+            await until(lambda before=before: asker.answers > before, medium.ask)  # type: ignore[misc]
         assert not any(isinstance(event, LinkFailed) for event in asker.posted)
 
     asker.run(body)
@@ -134,7 +132,7 @@ def test_a_name_that_cannot_be_found_fails_later_and_not_in_open(asker: Asker) -
     async def body() -> None:
         medium = asker.open(spec)
         assert asker.posted == []
-        await until(lambda: len(asker.posted) == 1, 30)
+        await until(lambda: len(asker.posted) == 1)
         (failed,) = asker.posted
         assert isinstance(failed, LinkFailed)
         assert failed.reason.startswith("nowhere.invalid: ")
@@ -148,16 +146,13 @@ def test_an_interface_that_is_not_there_yet_is_a_failure_that_a_later_opening_me
 
     async def body() -> None:
         asker.open(spec)
-        await until(lambda: len(asker.posted) == 1, 10)
+        await until(lambda: len(asker.posted) == 1)
         assert isinstance(asker.posted[0], LinkFailed)
         cable(asker.namespace, asker.router, "eth7")
         asker.router.ip("address add fe80::2/64 dev eth7 nodad")
         medium = asker.open(spec)
         assert asker.posted[1:] == [LinkOpened(spec)]
-        async with asyncio.timeout(5):
-            while not asker.answers:
-                medium.ask()
-                await asyncio.sleep(0.05)
+        await until(lambda: asker.answers > 0, medium.ask)
 
     asker.run(body)
 

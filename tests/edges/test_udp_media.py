@@ -78,7 +78,7 @@ def test_a_broadcast_goes_to_the_interfaces_broadcast_address(nodes: tuple[Node,
     one, two = nodes
     with two.namespace.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("10.0.0.255", PORT))
-        receiver.settimeout(2)
+        receiver.settimeout(30)
 
         async def body() -> None:
             one.open(BCAST).send(Transmit(b"hello"))
@@ -105,7 +105,7 @@ def test_ucast_reaches_its_target_with_low_delay_from_its_device_only(nodes: tup
         receiver.bind(("10.0.0.2", PORT))
         receiver.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
         receiver.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        receiver.settimeout(2)
+        receiver.settimeout(30)
 
         async def body() -> None:
             one.open(TO_TWO).send(Transmit(b"hello"))
@@ -238,8 +238,7 @@ def test_a_link_that_breaks_is_told_once_and_can_be_opened_again(
         with one.namespace.inside():
             medium.open(one.posted.append)
         two.open(BCAST)
-        medium.send(Transmit(b"after"))
-        await until(lambda: b"after" in two.heard())
+        await until(lambda: b"after" in two.heard(), lambda: medium.send(Transmit(b"after")))
 
     asyncio.run(body())
 
@@ -254,9 +253,7 @@ def test_a_cable_without_carrier_is_no_failure(nodes: tuple[Node, Node]) -> None
         two.namespace.ip("link set eth1 down")
         medium.send(Transmit(b"lost"))
         two.namespace.ip("link set eth1 up")
-        await asyncio.sleep(0.1)
-        medium.send(Transmit(b"found"))
-        await until(lambda: b"found" in two.heard())
+        await until(lambda: b"found" in two.heard(), lambda: medium.send(Transmit(b"found")))
         assert one.failures() == []
 
     asyncio.run(body())
@@ -332,7 +329,7 @@ def test_a_name_is_resolved_off_the_loop_and_an_unknown_one_is_a_failed_link(
     async def body() -> None:
         one.open(known, unknown)
         assert one.posted == [], "nothing waits for a name server"
-        await until(lambda: len(one.posted) == 2, 15)
+        await until(lambda: len(one.posted) == 2)
         assert LinkOpened(known) in one.posted
         [failure] = one.failures()
         assert failure.medium == unknown
@@ -356,22 +353,21 @@ def test_a_link_closed_while_its_name_is_looked_up_posts_nothing(nodes: tuple[No
 
 def test_a_missing_carrier_is_told_at_the_opening_and_each_change_after_it(nodes: tuple[Node, Node]) -> None:
     one, two = nodes
+
+    def beat(medium: Medium) -> None:
+        with one.namespace.inside():
+            medium.send(Transmit(b"heartbeat"))
+
     two.namespace.ip("link set eth1 down")
-    deadline_s = time.monotonic() + 10
-    while "NO-CARRIER" not in one.namespace.ip("-o link show dev eth1"):  # The kernel takes its time.
-        assert time.monotonic() < deadline_s
 
     async def body() -> None:
+        await until(lambda: "NO-CARRIER" in one.namespace.ip("-o link show dev eth1"))
         medium = one.open(BCAST)
         assert one.posted == [CarrierSeen(BCAST, False), LinkOpened(BCAST)]
         for link, present in (("up", True), ("down", False)):
             two.namespace.ip(f"link set eth1 {link}")
-            limit_s = time.monotonic() + 10
-            while CarrierSeen(BCAST, present) not in one.posted[2:]:
-                assert time.monotonic() < limit_s
-                with one.namespace.inside():
-                    medium.send(Transmit(b"heartbeat"))
-                await asyncio.sleep(0.1)
+            told = CarrierSeen(BCAST, present)
+            await until(lambda told=told: told in one.posted[2:], lambda: beat(medium))  # type: ignore[misc]
 
     asyncio.run(body())
     assert not one.failures()
