@@ -1,9 +1,16 @@
-"""For all tests: a failure is told."""
+"""For all tests: a failure is told, and comes again."""
 
 import gc
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples each time, and no limit to their time: the machine may be busy with the lab.
+settings.register_profile(
+    "hbd", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("hbd")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

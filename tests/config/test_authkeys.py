@@ -124,7 +124,7 @@ _LINE = st.builds(
 
 
 @given(st.lists(st.one_of(_LINE, st.text(max_size=20)), max_size=8).map("\n".join))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_any_text_gives_usable_keys_or_an_error(text: str) -> None:
     result, findings = keys(text)
     if not any(": error: " in finding for finding in findings):

@@ -641,7 +641,7 @@ _SHAPED_LINE = st.builds("{} {}".format, st.sampled_from(sorted(TABLE)), _LIKELY
 
 
 @given(st.lists(st.one_of(st.text(), _DIRECTIVE_LINE, _SHAPED_LINE), max_size=12).map("\n".join))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_no_text_makes_the_parser_raise_and_every_finding_has_a_place_in_it(text: str) -> None:
     _, findings = ha_cf(text)
     count = text.count("\n") + 1

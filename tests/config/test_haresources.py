@@ -405,7 +405,7 @@ _WORD = st.one_of(
 
 
 @given(st.lists(st.lists(_WORD, max_size=5).map(" ".join), max_size=5).map("\nlinuxha1 ".join))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_no_text_makes_the_parser_raise(text: str) -> None:
     result, findings = groups(text, units("httpd.service", "smb.service"))
     for finding in findings:

@@ -284,7 +284,7 @@ def test_every_line_that_is_commented_out_in_a_sample_is_valid_too(machine: Mach
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200), st.binary(max_size=200), st.binary(max_size=60))
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_bytes_in_the_files_raise_anything_but_the_configuration_error(
     machine: Machine, ha_cf: bytes, haresources: bytes, authkeys: bytes, hbd_cf_bytes: bytes
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hbd.config.findings import ConfigError, Findings, Word, node_suggestion, suggestion
@@ -110,7 +110,6 @@ def test_a_node_is_suggested_with_or_without_its_domain() -> None:
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_every_word_stands_where_it_says(text: str) -> None:
     found = Findings()
     physical = text.split("\n")

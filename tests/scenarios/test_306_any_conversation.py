@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbd.config.model import AutoFailback
@@ -66,7 +66,7 @@ def do(pair: Pair, beta: Puppet, deed: str) -> None:
 
 
 @pytest.mark.parametrize("failback", list(AutoFailback))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.sampled_from(DEEDS), st.sampled_from([5, 300, 11_000])), max_size=8))
 def test_when_the_heartbeat_is_gone_we_serve_everything_whatever_was_said_before(
     failback: AutoFailback, deeds: list[tuple[str, int]]
