@@ -17,6 +17,7 @@ import logging
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ def main(arguments: list[str], gone: list[str]) -> int:
         return _check(places.config)
     journal = Journal()
     route_logging(journal)
+    threading.excepthook = _thread_failed
     realtime.prepare_threads()
     abort.hold()
     logfiles = LogFiles(journal.alone)
@@ -574,6 +576,12 @@ def _crash_of(failed: asyncio.Future[None]) -> None:
     bug = None if failed.cancelled() else failed.exception()
     if bug is not None:
         _crash(bug)
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """Python would only print it, and what the thread was for would never be done again."""
+    if failed.exc_value is not None:  # None only while the interpreter ends.
+        _crash(failed.exc_value)
 
 
 def _callback_failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

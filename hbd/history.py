@@ -4,7 +4,8 @@
     /var/lib/hbd/history/records.1    the same, before that file had grown to LONGEST_FILE_BYTES
 
 Whatever the disk does, nothing waits for it: a thread of its own reads what there is, and writes what is new.
-A line that was torn by a loss of power, or that another version of hbd wrote, is passed over.
+What it does not take is said once, and tried again. A line that was torn by a loss of power, or that another
+version of hbd wrote, is passed over.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ MOST_RECORDS = 500
 MOST_TOLD = 20
 """Records, to the other node at a time; its message may have room for less."""
 LONGEST_FILE_BYTES = 512 * 1024
+RETRY_S = 10.0
+"""After a write that failed."""
 UNFINISHED = "not known: hbd ended before"
 
 
@@ -44,7 +47,6 @@ class History:
         self._kept: dict[Name, Record] = {}
         self._shows: list[Callable[[Record], None]] = []
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-        self._told = False
         self.loaded = asyncio.Event()
         """What earlier lives left is known."""
         self._thread = threading.Thread(target=self._work, name="history", daemon=True)
@@ -89,23 +91,40 @@ class History:
     # ------------------------------------------------------------ the thread
 
     def _work(self) -> None:
-        found = load(self._directory)
+        found, complaints = load(self._directory)
+        for level, text in complaints:
+            self._log(Log(level, Kind.GENERIC, text))
         with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
             self._loop.call_soon_threadsafe(self._take_over, found)
-        more = True
-        while more:
-            waiting = [self._queue.get()]
-            while not self._queue.empty():
-                waiting.append(self._queue.get())
-            more = None not in waiting
-            try:
-                self._write([encode(kept) for kept in waiting if kept is not None])
-                self._told = False
-            except OSError as error:
-                if not self._told:
-                    self._told = True
-                    text = f"Decisions cannot be kept in {self._directory}: {error}"
-                    self._log(Log(Level.ERROR, Kind.GENERIC, text))
+        waiting: dict[Name, Record] = {}
+        told = False
+        while self._gather(waiting):
+            told = not self._attempt(waiting, told)
+        self._attempt(waiting, told)
+
+    def _gather(self, waiting: dict[Name, Record]) -> bool:
+        """Wait for something new, or for the time to try again; False at the end."""
+        with contextlib.suppress(queue.Empty):
+            kept = self._queue.get(timeout=RETRY_S if waiting else None)
+            while kept is not None:
+                waiting[kept.name] = kept
+                kept = self._queue.get_nowait()
+            return False
+        while len(waiting) > MOST_RECORDS:
+            del waiting[next(iter(waiting))]
+        return True
+
+    def _attempt(self, waiting: dict[Name, Record], told: bool) -> bool:
+        """Whether all of it is on the disk now."""
+        try:
+            self._write([encode(kept) for kept in waiting.values()])
+        except OSError as error:
+            if not told:
+                text = f"Decisions cannot be kept in {self._directory}: {error.strerror}; trying again"
+                self._log(Log(Level.ERROR, Kind.GENERIC, text))
+            return False
+        waiting.clear()
+        return True
 
     def _write(self, lines: list[bytes]) -> None:
         """Append, on a line of their own, and have the disk take them. Raises OSError."""
@@ -117,7 +136,9 @@ class History:
         try:
             size = os.fstat(descriptor).st_size
             torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, (b"\n" if torn else b"") + b"".join(lines))
+            left = (b"\n" if torn else b"") + b"".join(lines)
+            while left:  # A disk that is nearly full takes a part.
+                left = left[os.write(descriptor, left) :]
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
@@ -125,13 +146,28 @@ class History:
             path.replace(self._directory / "records.1")
 
 
-def load(directory: Path) -> dict[Name, Record]:
-    """What the files hold, in the order in which it was decided. What cannot be read is left out."""
+def load(directory: Path) -> tuple[dict[Name, Record], list[tuple[Level, str]]]:
+    """What the files hold, in the order in which it was decided, and what is to be said of the rest."""
     found: dict[Name, Record] = {}
-    for name in ("records.1", "records"):
-        with contextlib.suppress(OSError):
-            found |= decode((directory / name).read_bytes().splitlines())
-    return {name: _finished(kept) for name, kept in list(found.items())[-MOST_RECORDS:]}
+    complaints = []
+    for path in (directory / "records.1", directory / "records"):
+        try:
+            lines = path.read_bytes().splitlines()
+        except (FileNotFoundError, NotADirectoryError):  # The first write tells of the latter.
+            continue
+        except OSError as error:
+            text = f"Earlier decisions in {path} are not known: {error.strerror}"
+            complaints.append((Level.WARN, text))
+            continue
+        strange = 0
+        for line in lines:
+            one = decode((line,))
+            found |= one
+            strange += not one and bool(line)
+        if strange:
+            text = f"{strange} line(s) of {path} are no record of a decision and are passed over"
+            complaints.append((Level.INFO, text))
+    return {name: _finished(kept) for name, kept in list(found.items())[-MOST_RECORDS:]}, complaints
 
 
 def _finished(record: Record) -> Record:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from hbd.config.directives import Directive, Draft, Takes, choice, duration, read, switch
 from hbd.config.findings import Findings, Word, suggestion
@@ -66,6 +67,9 @@ def _metrics(draft: HbdCfDraft, name: str, word: Word) -> None:
     if not word.text.startswith("/"):
         example = "/var/lib/prometheus/node-exporter/hbd.prom"
         draft.found.error(word, f"{name} needs an absolute path, as in {example}")
+        return
+    if PurePosixPath(word.text).name in ("", ".."):
+        draft.found.error(word, f"{name} needs the name of a file, and {word.text} is none")
         return
     draft.texts[name] = word.text
     if word.text.startswith(OUT_OF_REACH):

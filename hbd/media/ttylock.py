@@ -7,6 +7,7 @@ gone is taken over. It is advice only: what really keeps others out is TIOCEXCL.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
@@ -52,10 +53,11 @@ def take(device: str, directory: Path = DIRECTORY) -> Path | None:
 
 
 def release(path: Path | None) -> None:
-    """Give it back."""
+    """Give it back. One that cannot be removed is no obstacle to ourselves, and stale once we have ended."""
     if path is not None:
         _ours.discard(path)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _clear_stale(path: Path) -> None:

@@ -329,6 +329,8 @@ class UcastMedium(UdpMedium):
                 found = str(socket.getaddrinfo(target, None, socket.AF_INET, socket.SOCK_DGRAM)[0][4][0])
             except OSError as why:
                 found = why
+            except UnicodeError as why:  # No name at all: Python's encoder looks at it first.
+                found = OSError(errno.EADDRNOTAVAIL, str(why))
             try:
                 loop.call_soon_threadsafe(answer, found)
             except RuntimeError:

@@ -7,6 +7,7 @@ somebody else, so the new file is made under a name that nobody can have put a l
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -89,6 +90,8 @@ class Metrics:
             os.replace(new, path)
             self._complaint = ""
         except OSError as error:
+            with contextlib.suppress(OSError):
+                new.unlink()
             self._complain(f"the metrics cannot be written to {path}: {error.strerror or error}")
 
     def _remove(self, path: Path) -> None:

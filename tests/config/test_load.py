@@ -313,6 +313,8 @@ def test_metrics_are_written_where_hbd_cf_says_if_that_can_be(machine: Machine) 
             "hbd.prom",
             "error: metrics needs an absolute path, as in /var/lib/prometheus/node-exporter/hbd.prom",
         ),
+        ("/", "error: metrics needs the name of a file, and / is none"),
+        ("/var/..", "error: metrics needs the name of a file, and /var/.. is none"),
         ("/root/hbd.prom", "warning: /root/hbd.prom is out of reach: hbd.service has ProtectHome=yes"),
         ("/var/hbd.txt", "warning: node_exporter reads only files whose names end in .prom"),
     ):

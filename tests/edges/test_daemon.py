@@ -314,6 +314,33 @@ sys.exit(daemon.main(sys.argv[1:], []))
     assert [group.group for group in RunDir(alone.home / "run").held()] == [SERVICE]
 
 
+@pytest.mark.parametrize("place", ["hbd.history.load", "hbd.metrics.writer.text"])
+def test_a_bug_in_a_thread_ends_the_process_like_any_other(alone: Node, place: str) -> None:
+    script = f"""
+import sys
+import hbd.history, hbd.metrics.writer
+from hbd import daemon
+
+def buggy(*whatever):
+    raise LookupError("a bug")
+
+{place} = buggy
+sys.exit(daemon.main(sys.argv[1:], []))
+"""
+    (alone.home / "etc/hbd.cf").write_text(f"metrics {alone.home}/hbd.prom\n")
+    with alone.network.inside():
+        done = subprocess.run(
+            [sys.executable, "-c", script, *alone.words()[3:]],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 70
+    assert "LookupError: a bug" in done.stderr
+
+
 @pytest.mark.parametrize(("said", "allowed"), [("on", True), ("off", False), (None, None)])
 def test_core_files_are_allowed_where_ha_cf_says_so_and_lie_in_coreroot(
     alone: Node, said: str | None, allowed: bool | None

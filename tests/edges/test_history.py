@@ -1,6 +1,8 @@
 """What is kept of the decisions, on a real disk: across lives, torn lines and long years."""
 
 import asyncio
+import resource
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,13 @@ TAKE = Record(
     steps=(Step(9, "192.168.85.3 start: done"),),
 )  # fmt: skip
 DONE = replace(TAKE, result="started", took_ms=80)
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def run(directory: Path, work: Callable[[History], None], logs: list[Log] | None = None) -> list[Record]:
@@ -60,13 +69,13 @@ def test_a_torn_line_costs_itself_only(tmp_path: Path) -> None:
 def test_what_is_no_record_is_passed_over(line: bytes, tmp_path: Path) -> None:
     good = recordtext.encode(replace(DONE, boot="b"))
     (tmp_path / "records").write_bytes(line + b"\n" + good)
-    assert list(history.load(tmp_path).values()) == [replace(DONE, boot="b")]
+    assert list(history.load(tmp_path)[0].values()) == [replace(DONE, boot="b")]
 
 
 def test_a_record_of_a_later_version_of_hbd_is_passed_over(tmp_path: Path) -> None:
     good = recordtext.encode(DONE)
     (tmp_path / "records").write_bytes(good.replace(b'"take"', b'"levitate"') + good)
-    assert len(history.load(tmp_path)) == 1
+    assert len(history.load(tmp_path)[0]) == 1
 
 
 def test_files_and_memory_stay_bounded_and_the_newest_are_kept(
@@ -100,17 +109,78 @@ def test_the_other_node_is_told_the_newest_but_for_those_that_it_has(tmp_path: P
     run(tmp_path, work)
 
 
-def test_a_directory_that_cannot_be_written_is_said_once_and_costs_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "history").write_text("a file where the directory should be")
+def test_what_could_not_be_written_is_said_once_and_written_when_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "RETRY_S", 0.05)
+    place = tmp_path / "history"
+    place.write_text("a file where the directory should be")
     logs: list[Log] = []
 
     def work(kept: History) -> None:
         for number in range(5):
             kept.note(replace(DONE, number=number))
+        wait_for(lambda: len(logs) == 1)
+        time.sleep(0.2)  # Some more tries, which say nothing.
+        place.unlink()
+        wait_for(lambda: len(history.load(place)[0]) == 5)
+        kept.note(replace(DONE, number=5))
 
-    assert len(run(tmp_path / "history", work, logs)) == 5
-    assert len(logs) == 1
-    assert "Decisions cannot be kept in" in logs[0].text
+    assert len(run(place, work, logs)) == 6
+    (complaint,) = [log.text for log in logs]
+    assert complaint == f"Decisions cannot be kept in {place}: File exists; trying again"
+    assert [record.number for record in run(place, lambda kept: None)] == list(range(6))
+
+
+def test_a_disk_that_takes_half_a_line_gets_the_whole_one_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "RETRY_S", 0.05)
+    logs: list[Log] = []
+    many = range(40)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def work(kept: History) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limit[1]))
+        try:
+            for number in many:
+                kept.note(replace(DONE, number=number))
+            wait_for(lambda: bool(logs))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+    assert (tmp_path / "records").exists() is False
+    run(tmp_path, work, logs)
+    assert "File too large" in logs[0].text
+    assert [record.number for record in run(tmp_path, lambda kept: None)] == list(many)
+
+
+def test_what_the_disk_never_takes_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MOST_RECORDS", 30)
+    place = tmp_path / "history"
+    place.write_text("a file where the directory should be")
+
+    def work(kept: History) -> None:
+        for number in range(100):
+            kept.note(replace(DONE, number=number))
+        time.sleep(0.1)
+        place.unlink()
+
+    run(place, work)
+    assert [record.number for record in run(place, lambda kept: None)] == list(range(70, 100))
+
+
+def test_what_cannot_be_read_at_the_start_is_said_once(tmp_path: Path) -> None:
+    run(tmp_path, lambda kept: kept.note(DONE))
+    path = tmp_path / "records"
+    path.write_bytes(b"rubbish\n\n" + path.read_bytes() + b"{}\n")
+    (tmp_path / "records.1").mkdir()
+    logs: list[Log] = []
+    assert len(run(tmp_path, lambda kept: None, logs)) == 1
+    assert [log.text for log in logs] == [
+        f"Earlier decisions in {tmp_path}/records.1 are not known: Is a directory",
+        f"2 line(s) of {path} are no record of a decision and are passed over",
+    ]
 
 
 def test_each_new_version_is_shown_to_whoever_asked_for_it(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The file for Prometheus: there as a whole or not at all, and nobody waits for it."""
 
 import os
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,6 +64,28 @@ def test_a_directory_that_is_missing_is_said_once_and_tried_again(
     metrics.close()
     assert [record.getMessage() for record in caplog.records] == [
         f"the metrics cannot be written to {path}: No such file or directory"
+    ]
+
+
+def test_a_disk_that_is_full_is_said_once_and_leaves_nothing_half_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "hbd.prom"
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    metrics = Metrics(dict)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        metrics.use(str(path))
+        metrics.show(VIEW)
+        wait_for(lambda: bool(caplog.records))
+        assert os.listdir(tmp_path) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    metrics.show(replace(VIEW, generation=9))
+    wait_for(path.exists)
+    metrics.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the metrics cannot be written to {path}: File too large"
     ]
 
 

@@ -319,11 +319,12 @@ def test_a_core_that_closes_the_link_in_the_middle_of_a_burst_hears_no_more(node
     asyncio.run(body())
 
 
+@pytest.mark.parametrize("name", ["no-such-node.invalid", f"{'n' * 70}.invalid", "n..invalid", "\udcff"])
 def test_a_name_is_resolved_off_the_loop_and_an_unknown_one_is_a_failed_link(
-    nodes: tuple[Node, Node],
+    name: str, nodes: tuple[Node, Node]
 ) -> None:
     one, _ = nodes
-    unknown = Ucast("eth1", "no-such-node.invalid", PORT)
+    unknown = Ucast("eth1", name, PORT)
     known = Ucast("lo", "localhost", PORT)
 
     async def body() -> None:
@@ -333,7 +334,7 @@ def test_a_name_is_resolved_off_the_loop_and_an_unknown_one_is_a_failed_link(
         assert LinkOpened(known) in one.posted
         [failure] = one.failures()
         assert failure.medium == unknown
-        assert failure.reason.startswith("no-such-node.invalid: ")
+        assert failure.reason.startswith(f"{name}: ")
         one.opened[0].send(Transmit(b"to myself"))
         await until(lambda: one.heard() == [b"to myself"])
 
