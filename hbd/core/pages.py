@@ -14,7 +14,6 @@ MOST_RAW_BYTES = 64 * 1024
 """Unpacked. Who packed it has the key, but may be broken."""
 MOST_RECORDS = 20
 MOST_EVIDENCE = 64
-_UINT32, _INT63 = (1 << 32) - 1, (1 << 63) - 1
 
 
 def pack(records: Sequence[Record], most_bytes: int) -> bytes:
@@ -68,21 +67,10 @@ def unpack(packed: bytes, node: str) -> tuple[Record, ...]:
     lines = raw.splitlines()
     if len(lines) > MOST_RECORDS:
         raise WireError(f"a page of {len(lines)} decisions")
-    found = [record for record in decode(lines).values() if record.node == node and _is_sound(record)]
-    return tuple(_with_texts(record, None) for record in found)
-
-
-def _is_sound(record: Record) -> bool:
-    """Whether its numbers are such that a message, and D-Bus, can carry."""
-    small = (
-        record.life, record.number, record.generation, record.under, record.transition, record.heard[0],
-    )  # fmt: skip
-    large = (record.at_ms, record.wall_s, record.seq, record.took_ms, record.heard[1])
-    times = [step.after_ms for step in record.steps]
-    times += [each.ago_ms for each in record.evidence if each.ago_ms is not None]
-    return (
-        all(0 <= number <= _UINT32 for number in small)
-        and all(0 <= number <= _INT63 for number in (*large, *times))
+    return tuple(
+        _with_texts(record, None)
+        for record in decode(lines).values()
+        if record.node == node
         and len(record.steps) <= MOST_STEPS + 1
         and len(record.evidence) <= MOST_EVIDENCE
     )

@@ -15,6 +15,8 @@ LONGEST_TEXT = 2000
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 """What JSON that is no record may raise: wrong names and types, no finite number, too many brackets."""
 
+_UINT32, _INT63 = 2**32 - 1, 2**63 - 1
+
 Name = tuple[int, int]
 
 
@@ -49,7 +51,23 @@ def _record(value: dict[str, Any]) -> Record:
         "steps": tuple(Step(int(step["after_ms"]), str(step["text"])) for step in value.pop("steps")),
         **{name: str(value.pop(name)) for name in _TEXTS},
     }
-    return Record(**(given | {name: int(number) for name, number in value.items()}))
+    record = Record(**(given | {name: int(number) for name, number in value.items()}))
+    if not _can_be_carried(record):
+        raise ValueError("a number out of range")
+    return record
+
+
+def _can_be_carried(record: Record) -> bool:
+    """Whether its numbers are such that a message, and D-Bus, can carry."""
+    small = (
+        record.life, record.number, record.generation, record.under, record.transition, record.heard[0],
+    )  # fmt: skip
+    large = (record.at_ms, record.wall_s, record.seq, record.took_ms, record.heard[1])
+    times = [step.after_ms for step in record.steps]
+    times += [each.ago_ms for each in record.evidence if each.ago_ms is not None]
+    return all(0 <= number <= _UINT32 for number in small) and all(
+        0 <= number <= _INT63 for number in (*large, *times)
+    )
 
 
 def _evidence(text: str, node: str, link: str, ago_ms: int | None) -> Evidence:

@@ -72,6 +72,22 @@ def test_what_is_no_record_is_passed_over(line: bytes, tmp_path: Path) -> None:
     assert list(history.load(tmp_path)[0].values()) == [replace(DONE, boot="b")]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        replace(DONE, number=-1), replace(DONE, life=2**32), replace(DONE, at_ms=2**63),
+        replace(DONE, heard=(2**32, 1)), replace(DONE, steps=(Step(-5, "x"),)),
+        replace(DONE, evidence=(Evidence("x", ago_ms=2**70),)),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_bus_can_carry_are_not_taken_from_a_damaged_file(
+    damaged: Record, tmp_path: Path
+) -> None:
+    good = replace(DONE, number=2, boot="b")
+    (tmp_path / "records").write_bytes(recordtext.encode(damaged) + recordtext.encode(good))
+    assert list(history.load(tmp_path)[0].values()) == [good]
+
+
 def test_a_record_of_a_later_version_of_hbd_is_passed_over(tmp_path: Path) -> None:
     good = recordtext.encode(DONE)
     (tmp_path / "records").write_bytes(good.replace(b'"take"', b'"levitate"') + good)
