@@ -120,6 +120,12 @@ class Asker:
         self.records: list[Record] = []
         self.explanation: Explanation | None = None
         self.theirs: list[Record] = []
+        self.times_read = 0
+        """How often somebody read everything: hbctl asks for the statistics then."""
+
+    def figures(self) -> dict[str, int]:
+        self.times_read += 1
+        return {}
 
     async def ask_peer(self, skip: int) -> Retold:
         if self.refusal is not None:
@@ -152,7 +158,7 @@ class Asker:
 @asynccontextmanager
 async def serving(address: str, asker: Asker, view: ClusterView = VIEW) -> AsyncIterator[Service]:
     service = Service(
-        asker.ask, asker.reload, asker, asker.explain, address, ask_peer=asker.ask_peer
+        asker.ask, asker.reload, asker, asker.explain, address, asker.figures, ask_peer=asker.ask_peer
     )  # fmt: skip
     service.publish(view)
     running = asyncio.create_task(service.run())
