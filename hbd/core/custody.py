@@ -334,7 +334,9 @@ class Custody:
                 same = peer is None or peer.speaks_classic or self._same_digest(peer)
                 owner = peer.name if peer and theirs and theirs.claims and same else ""
                 self.guard.proceed(group, owner, acts=active and not leaving)
-            clear = (group.phase is Phase.STARTING or bool(group.hurt)) and self._clear(group, peer)
+            # What was lost and had to wait comes back by what is known now, and not when it was lost.
+            wanted = group.phase is Phase.STARTING or (bool(group.hurt) and fresh)
+            clear = wanted and self._clear(group, peer)
             yields = bool(group.hurt) and self._can_serve(peer, group)
             self._take(group, *group.advance(self._desk.now.ms, clear, yields))
             if group.changing and group.phase is Phase.IDLE:

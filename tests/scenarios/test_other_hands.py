@@ -157,6 +157,22 @@ def test_who_puts_it_back_before_us_spares_us_the_work() -> None:
     assert pair.jobs(pair.alpha, back_ms) == []
 
 
+def test_what_waited_is_not_put_back_while_nobody_knows_what_the_other_node_does() -> None:
+    pair = Pair().started()
+    for _ in range(4):
+        pair.until(lambda: ADDRESS.identity in pair.alpha.running, 100)
+        pair.run(500)
+        pair.alpha.lose(ADDRESS)
+    lost_ms = pair.now_ms
+    pair.run(9000)
+    pair.cut()
+    pair.run(1500)
+    assert pair.jobs(pair.alpha, lost_ms) == [], "it was due in the silence"
+    pair.twice_allowed = True
+    pair.until(lambda: ADDRESS.identity in pair.alpha.running, 1000)
+    assert pair.logged(pair.alpha, "node beta: is dead") > lost_ms
+
+
 def test_nothing_is_put_back_after_the_release_has_begun() -> None:
     pair = Pair().started()
     pair.alpha.troubles.slow[DB.identity] = 1000
