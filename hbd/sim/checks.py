@@ -29,7 +29,7 @@ ADDRESS_GRACE_MS = 60
 
 
 def addresses_on_both(machines: Machines) -> list[str]:
-    """Service addresses that two machines have at this moment."""
+    """Service addresses that two machines have at this moment, both by hbd."""
     first, second = machines
     if not (first.running and second.running):
         return []
@@ -37,6 +37,8 @@ def addresses_on_both(machines: Machines) -> list[str]:
         identity
         for identity in first.running.keys() & second.running.keys()
         if isinstance(first.running[identity], AddressResource)
+        and identity not in first.by_hand
+        and identity not in second.by_hand
     ]
 
 
@@ -52,8 +54,9 @@ def truth_is_claimed(machine: Machine) -> str | None:
         if group.claims:
             continue
         for member in group.members:
-            if member.spec.identity in machine.running:
-                return f"{machine.name} runs {member.spec.identity} of {key} and claims nothing"
+            identity = member.spec.identity
+            if identity in machine.running and identity not in machine.by_hand:
+                return f"{machine.name} runs {identity} of {key} and claims nothing"
     return None
 
 
@@ -97,7 +100,10 @@ def a_goodbye_is_true(machine: Machine) -> str | None:
     """Who has quit in order holds nothing and has no job in flight, unless it was frozen."""
     frozen = machine.freeze_record.mark & 1 == 1
     if machine.quit and not frozen and (machine.running or any(machine.in_flight.values())):
-        return f"{machine.name} said goodbye and still runs {sorted(machine.running)}"
+        busy = {identity for identity, jobs in machine.in_flight.items() if jobs}
+        ours = (machine.running.keys() | busy) - machine.by_hand
+        if ours:
+            return f"{machine.name} said goodbye and still runs {sorted(ours)}"
     return None
 
 

@@ -64,6 +64,7 @@ from hbd.core.events import (
     Command,
     Condition,
     DatagramReceived,
+    Direction,
     Event,
     HeldGroup,
     Instant,
@@ -128,6 +129,11 @@ class Machine:
         self.frozen = False
         self.running: dict[str, ResourceSpec] = {}
         """The truth: what really runs here, by identity."""
+        self.by_hand: set[str] = set()
+        """What runs here because somebody started it, as long as hbd does not take it for its own."""
+        self.guards = False
+        """systemd's generator has put assertions before the units: only hbd starts them (`hbd.starts`)."""
+        self._unguarded = False
         self.in_flight: dict[str, int] = {}
         self.held: tuple[HeldGroup, ...] = ()
         self.alive_ms: int | None = None
@@ -144,10 +150,13 @@ class Machine:
         self._timer = 0
         self._inbox: list[Event] = []
         self._jobs: set[Ticket] = set()
+        self._abandoned: set[Ticket] = set()
         self._watched: set[str] = set()
         self.clients: dict[str, int] = {}
         """Units of clients that run, and how often each was started."""
         self._stops: dict[str, int] = {}
+        self._stopped_ms: dict[str, int] = {}
+        """When the last stop of each is over."""
         self._starting: dict[str, int] = {}
         self.unreachable: set[str] = set()
         self.dark = False
@@ -184,6 +193,7 @@ class Machine:
         self.generation += 1
         self._life += 1
         self.quit = False
+        self._unguarded = self.freeze_record.mark & 1 == 1
         incarnation = self.world.draw(1, 2**31)
         identity = Identity(
             self.name, self.uuid, self.generation, incarnation, self.peers, self.freeze_record
@@ -216,7 +226,8 @@ class Machine:
         self.clients.clear()
         self.in_flight.clear()
         self._starting.clear()
-        self.held, self.alive_ms = (), None
+        self._stopped_ms.clear()
+        self.held, self.alive_ms, self._unguarded = (), None, False
         self.freeze_record = replace(self.freeze_record, agreed=False)
         for resource in list(self.running.values()):
             del self.running[resource.identity]
@@ -334,8 +345,10 @@ class Machine:
                 self._later(1, self._tell_paths)
             case AbandonJob(job):
                 self._jobs.discard((self._life, job))
+                self._abandoned.add((self._life, job))
             case Quit(_, reboot):
                 self.quit, self.reboot = True, reboot
+                self._unguarded = reboot is Reboot.NO
                 self.core = None
                 self.absent_since_ms = self.world.now_ms
                 self._life += 1
@@ -356,6 +369,7 @@ class Machine:
                 self.stall = stall
             case StoreFreeze(record):
                 self.freeze_record = record
+                self._unguarded = record.mark & 1 == 1
             case ArmLease() | DisarmLease() | KeepLease() | EndLease():
                 pass
 
@@ -398,6 +412,9 @@ class Machine:
         address = isinstance(resource, AddressResource)
         delay_ms = self.world.draw(1, 3) if address else self.world.draw(20, 400)
         delay_ms += self.troubles.slow.get(identity, 0)
+        # systemd lets a unit end before it starts it again.
+        ends_ms = max(0, self._stopped_ms.get(identity, 0) - self.world.now_ms)
+        delay_ms += ends_ms
         fails = identity in self.troubles.start_fails
         self.starts[identity] = self.starts.get(identity, 0) + 1
         self.in_flight[identity] = self.in_flight.get(identity, 0) + 1
@@ -409,7 +426,8 @@ class Machine:
 
         if not fails and not address:
             # A unit runs some time before its job is done.
-            self._later(delay_ms // 2, lambda: None if cancelled() else self._run(resource))
+            early_ms = ends_ms + (delay_ms - ends_ms) // 2
+            self._later(early_ms, lambda: None if cancelled() else self._run(resource))
 
         self._starting[identity] = self._starting.get(identity, 0) + 1
 
@@ -433,6 +451,8 @@ class Machine:
         delay_ms += self.troubles.slow.get(identity, 0)
         self.in_flight[identity] = self.in_flight.get(identity, 0) + 1
         self._stops[identity] = self._stops.get(identity, 0) + 1
+        if not address:
+            self._stopped_ms[identity] = self.world.now_ms + delay_ms
         self.in_flight[identity] -= self._starting.pop(identity, 0)
 
         def done() -> None:
@@ -448,6 +468,8 @@ class Machine:
         self._later(delay_ms, done)
 
     def _dropped(self, ticket: Ticket, addresses: tuple[AddressResource, ...]) -> None:
+        if ticket in self._abandoned:
+            return
         for address in addresses:
             self.take_away(address)
         self._end(ticket, OK)
@@ -465,6 +487,7 @@ class Machine:
 
     def take_away(self, resource: ResourceSpec) -> None:
         """It runs no more, whoever ended it."""
+        self.by_hand.discard(resource.identity)
         if self.running.pop(resource.identity, None) is not None:
             self.world.changed(self, resource)
 
@@ -476,8 +499,22 @@ class Machine:
 
     def appear(self, resource: ResourceSpec) -> None:
         """Somebody starts a resource by hand; the watch sees it."""
+        self.by_hand.add(resource.identity)
         self._run(resource)
         self._tell(resource)
+
+    def lets_start(self, resource: ResourceSpec) -> bool:
+        """Whether systemd would start it for anybody: an assertion stands before the units of other nodes."""
+        if isinstance(resource, AddressResource) or not self.guards or self._unguarded:
+            return True
+        return self.is_marked(resource)
+
+    def is_marked(self, resource: ResourceSpec) -> bool:
+        """Its group is on record as started here, or being started."""
+        return any(
+            resource in held.resources and held.direction in (Direction.STARTING, Direction.STARTED)
+            for held in self.held
+        )
 
     def see(self, resource: ResourceSpec, *, running: bool, aside: bool = False) -> None:
         """The watch tells this, whatever is so."""

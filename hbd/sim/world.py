@@ -103,6 +103,9 @@ class World:
         self._woke_ms = {machine.name: 0 for machine in self.machines}
         self._lines: deque[str] = deque(maxlen=120)
         self._over = False
+        self.healing_ms = HEALING_MS
+        self.besides_ms: list[int] = []
+        """When something happens that is not in the plan; it counts as a fault."""
         self._let_go_ms: dict[str, int] = {}
         self._struck_ms = 0
         self._ill_since_ms = self._ill_until_ms = -FAULTS_FROM_MS
@@ -221,14 +224,15 @@ class World:
             self.at(self.draw(0, 400), machine.start_daemon)
         for planned in self.plan:
             self.at(FAULTS_FROM_MS + planned.at_ms, partial(self._strike, planned))
-        last_ms = max((planned.until_ms for planned in self.plan), default=0)
+        last_ms = max((*self.besides_ms, *(planned.until_ms for planned in self.plan)), default=0)
         # Some runs let the pair come to rest under its faults; others heal it in full motion.
         pause_ms = self.draw(0, self.setting.deadtime_ms // 2)
         self.at(FAULTS_FROM_MS + last_ms + pause_ms, self._heal)
         while self._heap and not self._over:
             self.now_ms, _, action = heapq.heappop(self._heap)
             action()
-        self._require(checks.moves_are_bounded(self.machines, GROUPS, len(self.plan)))
+        faults = len(self.plan) + len(self.besides_ms)
+        self._require(checks.moves_are_bounded(self.machines, GROUPS, faults))
 
     def _look(self, end_ms: int, in_place: bool) -> None:
         wrong = checks.every_group_runs_once(self.machines, GROUPS) or checks.the_views_agree(self.machines)
@@ -252,7 +256,7 @@ class World:
             if machine.frozen:
                 self._wake(machine)
             self._revive(machine)
-        end_ms = self.now_ms + HEALING_MS
+        end_ms = self.now_ms + self.healing_ms
         self.at(REST_MS, lambda: self._look(end_ms, False))
 
     def _wake(self, machine: Machine) -> None:

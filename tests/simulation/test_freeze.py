@@ -107,7 +107,7 @@ def _robs_the_frozen(machine: Machine, other: Machine, jobs: list[Any]) -> str |
     """What a node runs that relies on an agreed freeze is started by nobody else, whatever became of it."""
     for job in jobs:
         runs_there = isinstance(job, StartResource) and job.resource.identity in other.running
-        if runs_there and other.freeze_record.agreed:
+        if runs_there and other.freeze_record.agreed and job.resource.identity not in other.by_hand:
             return f"{machine.name} starts {job.resource.identity}, which {other.name} runs, frozen"
     return None
 
