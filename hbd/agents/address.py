@@ -172,8 +172,23 @@ class AddressAgent:
             link = next((link for link in links if link.index == address.index), None)
             if link is not None and not address.refused:
                 return address, link
-        wish, link = find(resource, Tables(links, addresses, await netlink.routes(version)))
+        try:
+            wish, link = find(resource, Tables(links, addresses, await netlink.routes(version)))
+        except EdgeError:
+            before = self._where_it_was(resource, links)
+            if before is None:
+                raise
+            wish, link = before
         return await netlink.add(wish), link
+
+    def _where_it_was(self, resource: AddressResource, links: Sequence[Link]) -> tuple[Address, Link] | None:
+        """Where we started it, if that link works: whoever configures an interface anew takes all addresses
+        off, and the route with them, and may need a while to put his own back."""
+        address = self._started.get(resource.ip)
+        link = next((link for link in links if address is not None and link.index == address.index), None)
+        if address is None or link is None or not link.carrier:
+            return None
+        return replace(address, flags=0), link
 
     async def _take_off(self, ips: set[str]) -> None:
         before = await self._netlink.addresses()

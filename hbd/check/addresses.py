@@ -93,9 +93,12 @@ def class_prefix(ip: str) -> int | None:
 
 
 def present(config: Config, kernel: Kernel) -> dict[str, str]:
-    """Resource names of the service addresses that are on an interface now, with its name."""
-    names = {link.index: link.name for link in kernel.links}
-    there = {address.ip: names.get(address.index, "?") for address in kernel.addresses}
+    """Resource names of the service addresses that are on an interface now, with its name.
+
+    One on a loopback interface answers nobody, and may be there for a load balancer's sake.
+    """
+    names = {link.index: link.name for link in kernel.links if not link.loopback}
+    there = {address.ip: names[address.index] for address in kernel.addresses if address.index in names}
     return {
         resource.name: there[resource.ip]
         for group in config.groups

@@ -1,11 +1,19 @@
 """Who else configures the interfaces of the service addresses, and may take the addresses off.
 
-systemd-networkd takes foreign addresses off when it configures an interface anew (`networkctl reconfigure`,
-`networkctl reload` after a change of its files), unless the interface's .network file says
-KeepConfiguration=static or yes; its start, and a link that goes down and up, left them alone (seen with
-systemd 252; systemd.network(5)). NetworkManager leaves them alone until the interface's connection is
-activated anew, and then flushes all. Both tell over D-Bus which interfaces are theirs
-(org.freedesktop.network1(5); org.freedesktop.NetworkManager.Device, Managed); neither is started by asking.
+Both were tried (systemd 252, NetworkManager 1.42) with an address that was added beside theirs:
+
+    systemd-networkd  takes it off when it configures the interface anew: `networkctl reconfigure`, and
+                      `networkctl reload` after any of its files was touched; unless the .network file
+                      says KeepConfiguration=static or yes (not dynamic). Its start and end, and a link
+                      that goes down and up, leave it.
+    NetworkManager    takes it off at `nmcli connection up` and `nmcli device reapply`, when the interface
+                      goes down, 6 s after a cable was pulled, and when its file begins to call the
+                      interface unmanaged. Its start, restart and end leave it. No setting keeps foreign
+                      addresses. An interface that another tool has configured it only looks at
+                      ("connected (externally)"), until a connection is activated there.
+
+Both tell over D-Bus which interfaces are theirs (org.freedesktop.network1(5); NetworkManager's D-Bus
+reference); neither is started by asking.
 """
 
 from __future__ import annotations
@@ -19,10 +27,13 @@ from hbd.config.rootfs import inside
 from hbd.dbusio import BROKER, BROKER_PATH, Bus, BusError
 
 KEEPS = ("yes", "static", "true", "1", "on", "y", "t")
+EXTERNAL = 0x80
+"""NM_ACTIVATION_STATE_FLAG_EXTERNAL: NetworkManager has found the interface configured, and looks on."""
 UNMANAGED = ("unmanaged", "pending", "initialized")
 NETWORK_DIRECTORIES = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 NM = "org.freedesktop.NetworkManager"
 NM_PATH = "/org/freedesktop/NetworkManager"
+ACTIVE = f"{NM}.Connection.Active"
 NETWORKD = "org.freedesktop.network1"
 NETWORKD_PATH = "/org/freedesktop/network1"
 
@@ -56,9 +67,10 @@ async def networkd(bus: Bus, root: Path, index: int, name: str) -> Managed | Non
     return Managed(
         "systemd-networkd",
         True,
-        f"{name} is configured by {file}: with `networkctl reconfigure` it takes addresses of hbd off; write "
-        f"[Network] and KeepConfiguration=static into /etc/systemd/network/{Path(file).name}.d/hbd.conf, "
-        "then networkctl reload",
+        f"{name} is configured by {file}: `networkctl reload` after any change of its files, and `networkctl "
+        "reconfigure`, take the service address off, until hbd puts it back; write [Network] and "
+        f"KeepConfiguration=static into /etc/systemd/network/{Path(file).name}.d/hbd.conf, then networkctl "
+        "reload",
     )
 
 
@@ -88,7 +100,7 @@ def _with_drop_ins(root: Path, file: str) -> Iterator[Path]:
 
 
 async def network_manager(bus: Bus, name: str) -> Managed | None:
-    """What NetworkManager does with the interface; None if it does not run, or leaves it alone.
+    """What NetworkManager does with the interface; None if it does not run, or knows no such interface.
 
     Raises BusError.
     """
@@ -100,15 +112,19 @@ async def network_manager(bus: Bus, name: str) -> Managed | None:
         if error.name.startswith(f"{NM}."):
             return None  # An interface that it does not know.
         raise
-    managed = await bus.get(NM, device, f"{NM}.Device", "Managed")
-    if not managed:
-        return None
-    return Managed(
-        "NetworkManager",
-        True,
-        f"{name} is NetworkManager's: when its connection is activated anew, addresses of hbd are flushed; "
-        f"leave the interface to another tool (nmcli device set {name} managed no)",
+    if not await bus.get(NM, device, f"{NM}.Device", "Managed"):
+        return Managed("NetworkManager", False, f"{name} is unmanaged: it leaves it alone")
+    active = str(await bus.get(NM, device, f"{NM}.Device", "ActiveConnection"))
+    if active == "/" or int(await bus.get(NM, active, ACTIVE, "StateFlags")) & EXTERNAL:
+        text = f"{name} is not configured by it: it looks on, until somebody activates a connection there"
+        return Managed("NetworkManager", False, text)
+    connection = await bus.get(NM, active, ACTIVE, "Id")
+    text = (
+        f"{name} is configured by its connection '{connection}': when that is activated or reapplied, and "
+        "6 s after a cable was pulled, the service address is taken off, until hbd puts it back; no setting "
+        f"prevents it: have another tool configure {name}, as in hbctl(8), check"
     )
+    return Managed("NetworkManager", True, text)
 
 
 async def _is_there(bus: Bus, name: str) -> bool:

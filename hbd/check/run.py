@@ -19,7 +19,7 @@ from hbd.check.facts import Fact, Known, Section
 from hbd.check.places import Places
 from hbd.config import load, timeline
 from hbd.config.findings import ConfigError, Finding, Severity
-from hbd.config.model import Config, Ucast, Ucast6
+from hbd.config.model import Config, Place, Ucast, Ucast6
 from hbd.ctl.client import Daemon, NotRunning
 from hbd.ctl.snapshot import Snapshot
 from hbd.dbusio import SYSTEM_BUS, Bus
@@ -103,6 +103,7 @@ async def _look(config: Config, where: Where, known: Known) -> None:
     if kernel is not None:
         links.judge(config, kernel, places, known)
         interfaces = addresses.judge(config, kernel, places, known)
+        links.judge_alone(config, kernel, set(interfaces.values()), places, known)
         if where.is_live:
             running |= addresses.present(config, kernel)
     found = await names.look_up(_names(config))
@@ -112,7 +113,7 @@ async def _look(config: Config, where: Where, known: Known) -> None:
         states = await _units(config, where, places, known)
         if where.is_live:
             running |= _active(config, states)
-        await _managers(set(interfaces.values()), kernel, where, places, known)
+        await _managers(interfaces, kernel, where, places, known)
     if shown is not None:
         peer.judge(shown, places, known)
         peer.judge_files(where.directory, where.run / "config", known)
@@ -233,29 +234,31 @@ def _active(config: Config, states: Mapping[str, tuple[UnitState, str]]) -> dict
 
 
 async def _managers(
-    interfaces: set[str], kernel: Kernel | None, where: Where, places: Places, known: Known
+    interfaces: Mapping[str, str], kernel: Kernel | None, where: Where, places: Places, known: Known
 ) -> None:
+    """`interfaces`: of each service address, by the resource's name."""
     if kernel is None or not interfaces:
         return
     try:
         async with asyncio.timeout(LIMIT_S):
             bus = await Bus.connect(where.bus)
-            for name in sorted(interfaces):
+            for name in sorted(set(interfaces.values())):
+                resource = next(each for each, its in interfaces.items() if its == name)
                 link = kernel.link(name)
                 assert link is not None, "it has just been chosen from these"
                 for managed in (
                     await managers.networkd(bus, where.root, link.index, name),
                     await managers.network_manager(bus, name),
                 ):
-                    _tell(managed, places, known)
+                    _tell(managed, places.resource(resource), known)
     except (HbdError, OSError, TimeoutError) as error:
         known.unknown(Section.NETWORK, "system bus", f"cannot be asked: {error or 'no answer'}")
 
 
-def _tell(managed: managers.Managed | None, places: Places, known: Known) -> None:
+def _tell(managed: managers.Managed | None, place: Place, known: Known) -> None:
     if managed is None:
         return
     if managed.removes:
-        known.warn(Section.NETWORK, managed.by, places.haresources, managed.text)
+        known.warn(Section.NETWORK, managed.by, place, managed.text)
     else:
         known.good(Section.NETWORK, managed.by, managed.text)

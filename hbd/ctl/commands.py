@@ -287,15 +287,16 @@ VERBS = (
         an error, there is nothing else. Then come facts, marked with ! where a finding belongs to them,
         with ? where something could not be found out, and with - where it is only worth knowing:
 
-        - Links: whether interfaces and serial devices are there and have a carrier; what names stand for.
+        - Links: whether interfaces and serial devices are there and have a carrier; what names stand for;
+          whether all hangs on one cable that is dark while the other machine is off.
         - Addresses: the interface that each service address would get now, its netmask, and the route
           that has decided. Where heartbeat's documents would let one expect the netmask of the address's
           class, that is said, too.
         - Units: as systemd has them. Missing, masked, or started at boot is a finding, and so are a unit
           and an address that are active on a node that does not hold the group.
         - Ping nodes: whether they answer, and whether one is a node of the cluster or a service address.
-        - Who else changes the network: interfaces with service addresses that systemd-networkd or
-          NetworkManager configures, if that may take the addresses off.
+        - Who else changes the network: whether systemd-networkd or NetworkManager configures the interfaces
+          of service addresses. Both take the addresses off at times; hbd puts them back at once.
         - The other node: whether its haresources means the same and its ping nodes are the same, by what
           the two daemons tell each other, and whether the clocks agree. heartbeat 3.0.6 tells nothing of
           its files.
@@ -303,6 +304,18 @@ VERBS = (
         - If this node falls silent: who acts when. Warntime, deadtime and takeover count from the last
           heartbeat that the peer has heard, the watchdogs from the last food, which is at most one
           keepalive younger.
+
+        systemd-networkd leaves the addresses alone where its file for the interface says
+        `KeepConfiguration=static` (systemd.network(5)). NetworkManager has no such setting. To keep it away,
+        have another tool configure the interface, and say so to NetworkManager in this order; without the
+        first command, the last one takes all addresses off and the interface down:
+
+            nmcli device set eth0 managed no
+            cat > /etc/NetworkManager/conf.d/hbd.conf << end
+            [keyfile]
+            unmanaged-devices=interface-name:eth0
+            end
+            systemctl reload NetworkManager
 
         What only the daemon knows is left out for another directory than its own. Run it as root, since
         *authkeys* is for root only. The daemon itself looks at the files alone, as `hbd --check` does,

@@ -190,6 +190,39 @@ def test_without_a_route_the_start_fails_and_says_what_to_write(lan: Lan) -> Non
     asyncio.run(body())
 
 
+def test_what_was_taken_away_with_its_subnet_goes_back_where_it_was_but_not_where_it_was_stopped(
+    lan: Lan,
+) -> None:
+    """NetworkManager does this when a connection is activated anew, and puts its own back a moment later."""
+
+    async def body() -> None:
+        async with agent() as addresses:
+            assert await addresses.start(VIP) == OK
+            lan.node.ip("-4 address flush dev eth0")
+            assert await addresses.start(VIP) == OK
+            assert "inet 192.168.85.3/24 brd 192.168.85.255 scope global eth0:0" in lan.node.ip("address")
+            assert await addresses.stop(VIP, False) == OK
+            refused = await addresses.start(VIP)
+            assert "No route to 192.168.85.3" in refused.reason
+
+    asyncio.run(body())
+
+
+def test_it_does_not_go_back_to_an_interface_that_went_down_with_its_subnet(lan: Lan) -> None:
+    async def body() -> None:
+        async with agent() as addresses:
+            assert await addresses.start(VIP) == OK
+            lan.node.ip("link set eth0 down")
+            lan.node.ip("-4 address flush dev eth0")
+            refused = await addresses.start(VIP)
+            assert "No route to 192.168.85.3" in refused.reason
+            lan.node.ip("link delete eth0")
+            refused = await addresses.start(VIP)
+            assert "No route to 192.168.85.3" in refused.reason
+
+    asyncio.run(body())
+
+
 def test_an_interface_without_netmask_gets_that_of_its_own_subnet_or_an_error(lan: Lan) -> None:
     async def body() -> None:
         async with agent() as addresses:

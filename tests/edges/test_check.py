@@ -9,13 +9,14 @@ import pytest
 
 from hbd.check import managers, run, show
 from hbd.check.run import Result, Where
-from hbd.dbusio import Bus, Message, Variant
+from hbd.dbusio import Bus, Message
 from tests.config.conftest import AUTHKEYS, Machine
 from tests.edges.namespaces import Namespace, pair
 from tests.edges.test_bus_service import PrivateBus
 
 EVERYTHING = '<policy user="root"><allow own="*"/><allow send_destination="*"/></policy>'
 HA_CF = "keepalive 500ms\ndeadtime 3\ninitdead 10\nauto_failback on\nbcast eth0\nnode linuxha1 linuxha2\n"
+ALONE = "2:7: eth1: the only medium, and no ping line"
 
 
 @pytest.fixture
@@ -89,6 +90,30 @@ def test_an_address_without_a_route_and_a_link_without_interface_are_found_at_th
     assert "5:7: eth0: bcast: the interface is down; ip link set eth0 up" in found
 
 
+@pytest.mark.parametrize(
+    ("more", "haresources", "route", "warns"),
+    [
+        ("", "linuxha1 10.1.2.3", "", True),
+        ("mcast eth1 239.0.0.1 694 1 0", "linuxha1 10.1.2.3", "", True),
+        ("bcast eth0", "linuxha1 10.1.2.3", "", False),
+        ("ping 10.1.2.2", "linuxha1 10.1.2.3", "", False),
+        ("serial /dev/null", "linuxha1 10.1.2.3", "", False),
+        ("", "linuxha1 10.1.2.3/24/eth1", "", False),
+        ("", "linuxha1 10.1.2.3", "route add default dev eth1", False),
+    ],
+    ids=["alone", "alone-twice", "two", "pinged", "serial", "service-network", "default-route"],
+)
+def test_a_medium_that_may_be_a_cable_between_the_two_machines_is_not_to_be_the_only_one(
+    machine: Machine, node: Namespace, more: str, haresources: str, route: str, warns: bool
+) -> None:
+    """A pair with nothing else would wait for an operator after a restart of the survivor (rule 25)."""
+    if route:
+        node.ip(route)
+    alone = HA_CF.replace("bcast eth0", "").replace("keepalive 500ms\n", "keepalive 500ms\nbcast eth1\n")
+    found = findings(check(machine, f"{alone}{more}\n", f"{haresources}\n"))
+    assert any(text.startswith(ALONE) for text in found) is warns
+
+
 def test_ping_nodes_are_asked_and_known_when_they_are_no_witnesses(machine: Machine, node: Namespace) -> None:
     pings = "ping 10.1.2.2 10.1.2.1 10.1.2.3\nping_group far 10.1.2.98 10.1.2.99\n"
     result = check(machine, HA_CF + "ucast eth0 10.1.2.2\n" + pings)
@@ -157,25 +182,6 @@ def test_networkd_is_trusted_with_an_interface_only_where_its_file_keeps_foreign
     kept = asyncio.run(judged(configured))
     assert kept is not None
     assert not kept.removes
-
-
-def test_an_interface_of_networkmanager_is_named_and_one_that_it_leaves_alone_is_not(bus: PrivateBus) -> None:
-    async def judged(managed: bool) -> managers.Managed | None:
-        answers: dict[str, tuple[str, list[object]]] = {
-            "GetDeviceByIpIface": ("o", ["/device/1"]),
-            "Get": ("v", [Variant("b", managed)]),
-        }
-        served = await stand_in(bus.address, managers.NM, answers)
-        try:
-            return await managers.network_manager(await Bus.connect(bus.address), "eth0")
-        finally:
-            served.close()
-
-    found = asyncio.run(judged(True))
-    assert found is not None
-    assert found.removes
-    assert "nmcli device set eth0 managed no" in found.text
-    assert asyncio.run(judged(False)) is None
 
 
 def test_of_managers_that_do_not_run_nothing_is_said_and_none_is_started(
