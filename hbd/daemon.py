@@ -283,7 +283,7 @@ class Daemon:
         addresses = AddressAgent(netlink)
         agents: dict[type[ResourceSpec], Agent] = {
             AddressResource: addresses,
-            UnitResource: UnitAgent(self._systemd),
+            UnitResource: UnitAgent(self._systemd, self._store.before_start),
             ScriptResource: ScriptAgent(self._systemd, self._places.run.absolute(), self._surroundings),
         }
         jobs = Jobs(agents, addresses)

@@ -4,7 +4,8 @@ For hbd-orphan.service, `OnFailure=` of hbd.service: systemd's start limit was h
 wrong (exit status 78). Whatever /run/hbd/held records is released: all addresses first, then the units and
 scripts of each group right to left, each awaited. Then ha.cf's clients are stopped, last first. A watchdog
 device that the daemon left running is stopped when nothing is left, and otherwise resets the machine, before
-the peer serves beside it. When nothing is left, anybody may start the units (`hbd.starts`). What is released
+the peer serves beside it. When nothing is left, anybody may start the units (`hbd.starts`), unless no daemon
+came up since boot: what is enabled by mistake would be started beside the peer. What is released
 is struck from the record, so that this can be run again after a failure, or for nothing. While the cluster is
 frozen, and the peer knows, resources are left alone, and nothing is to silence or reset this machine. While a
 daemon holds the lock nothing is touched.
@@ -24,7 +25,7 @@ import time
 from typing import Any
 
 from hbd.stale import FROZEN, LEASE_REMOVAL, held_addresses, run_dir, take_off
-from hbd.starts import lift
+from hbd.starts import disown, lift, was_at_work
 
 ERROR, WARNING, INFO = 3, 4, 6
 NOT_LOADED = 5
@@ -59,7 +60,9 @@ def main() -> int:
         if nothing_left:
             end_lease()
             stop_watchdog(directory)
-            lift(directory)
+            # Where no daemon came up since boot, systemd may still be about to start what is enabled.
+            if was_at_work(directory):
+                lift(directory)
         return 0 if nothing_left else 1
     finally:
         os.close(lock)
@@ -83,6 +86,7 @@ def release(directory: str) -> bool:
     else:
         say(INFO, f"addresses off: {', '.join(gone) or 'none was up'}")
         addresses_left = False
+    disown(directory)
     left = [group for group in reversed(groups) if not stop_group(group, addresses_left, directory)]
     record(directory, left[::-1])
     if not left:

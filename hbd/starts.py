@@ -13,6 +13,7 @@ no space; so a node that can write no more still serves, and only its guard is g
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 
@@ -22,6 +23,18 @@ OWNED, GUARDED, UNGUARDED = "owned", "guarded", "unguarded"
 def lift(directory: str) -> None:
     """From here on anybody may start the units. Raises OSError."""
     _rename(f"{directory}/{GUARDED}", f"{directory}/{UNGUARDED}")
+
+
+def disown(directory: str) -> None:
+    """What ran here is being released without a daemon: its units may not be started again meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        for unit in os.listdir(f"{directory}/{OWNED}"):
+            os.unlink(f"{directory}/{OWNED}/{unit}")
+
+
+def was_at_work(directory: str) -> bool:
+    """Whether a daemon of this boot came so far as to say who may start what."""
+    return any(os.path.exists(f"{directory}/{mark}") for mark in (GUARDED, UNGUARDED))
 
 
 def _rename(old: str, new: str) -> None:
@@ -36,12 +49,12 @@ def _make(path: str) -> None:
 
 
 class Starts:
-    """The marks of one run directory, which must be there."""
+    """The marks of one run directory. What others remove of them is made again before it is missed."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._owned: set[str] | None = None
-        """The marks that are there, once that was looked at."""
+        self._wanted: set[str] | None = None
+        """The marks that there are to be, once that was said and done."""
         self._guarding = False
 
     def guard(self, wanted: bool) -> None:
@@ -52,28 +65,39 @@ class Starts:
     def own(self, units: Iterable[str]) -> None:
         """These may be started, and no others. Raises OSError, and lifts the guard then."""
         wanted = set(units)
-        if wanted == self._owned:
+        if wanted != self._wanted:
+            self._bring(wanted)
+
+    def confirm(self, unit: str) -> None:
+        """It is about to be started by us: its mark is there, if it is to be. Raises OSError, as `own`."""
+        if self._wanted is None or unit not in self._wanted or os.path.exists(self._mark(unit)):
             return
+        self._bring(self._wanted)
+
+    def _bring(self, wanted: set[str]) -> None:
         try:
             self._set(wanted)
         except OSError:
             # Better a stray start, which is seen and undone, than no start of our own.
-            self._owned = None
+            self._wanted = None
             self._show(False)
             raise
+        self._wanted = wanted
         if self._guarding:
             self._show(True)
 
     def _set(self, wanted: set[str]) -> None:
         place = f"{self._directory}/{OWNED}"
-        if self._owned is None:
-            os.makedirs(place, mode=0o755, exist_ok=True)
-            self._owned = set(os.listdir(place))
-        for unit in wanted - self._owned:
-            _make(f"{place}/{unit}")
-        for unit in self._owned - wanted:
-            os.unlink(f"{place}/{unit}")
-        self._owned = wanted
+        os.makedirs(place, mode=0o755, exist_ok=True)
+        there = set(os.listdir(place))
+        for unit in wanted - there:
+            _make(self._mark(unit))
+        for unit in there - wanted:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._mark(unit))
+
+    def _mark(self, unit: str) -> str:
+        return f"{self._directory}/{OWNED}/{unit}"
 
     def _show(self, guarded: bool) -> None:
         if guarded:

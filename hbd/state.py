@@ -265,6 +265,10 @@ class RunDir:
         self._starts.own(_to_be_started(held))
         self._starts.guard(not frozen)
 
+    def confirm_start(self, unit: str) -> None:
+        """We are about to start this unit, and its mark may have been removed. Raises OSError."""
+        self._starts.confirm(unit)
+
     def guard_unless(self, frozen: bool) -> None:
         """In a frozen cluster, operators start what they like. Raises OSError."""
         self._starts.guard(not frozen)
@@ -308,6 +312,10 @@ class Store:
             self._attempt("frozen", partial(self._run.store_frozen, effect.record.agreed))
             self._attempt("who may start units", partial(self._run.guard_unless, effect.record.mark & 1 == 1))
         self._queue.put(effect)
+
+    def before_start(self, unit: str) -> None:
+        """Whatever others did in the run directory, systemd shall let us start this."""
+        self._attempt("who may start units", partial(self._run.confirm_start, unit))
 
     def close(self, wait_s: float = 5.0) -> None:
         """Write what is left, unless the disk takes longer than this."""

@@ -79,8 +79,10 @@ def condition_of(state: UnitState) -> Condition:
 class UnitAgent:
     """Starts, stops, probes and watches units."""
 
-    def __init__(self, systemd: Systemd) -> None:
+    def __init__(self, systemd: Systemd, before_start: Callable[[str], None] = lambda _: None) -> None:
+        """`before_start` is told the name of each unit that is to be started."""
         self._systemd = systemd
+        self._before_start = before_start
 
     async def start(self, resource: UnitResource) -> Outcome:
         """OK once systemd says `active`."""
@@ -88,6 +90,7 @@ class UnitAgent:
         async def runs(state: UnitState) -> bool:
             return is_running(state)
 
+        self._before_start(resource.unit)
         return await self._bring(resource.unit, Wish(runs, self._systemd.start, "was not started"))
 
     async def stop(self, resource: UnitResource, leaving: bool) -> Outcome:

@@ -98,9 +98,12 @@ def _unit(word: Word, name: str, lookup: Lookup, found: Findings) -> UnitResourc
         found.error(word, f"{unit.name} is masked, systemd will not start it; systemctl unmask {unit.name}")
         return None
     if unit.boot is not None:
+        remedy = f"systemctl disable {unit.boot.enabled}"
+        if unit.name.endswith(".mount"):
+            remedy = f"write 'noauto' in its line of /etc/fstab, or {remedy}"
         found.warning(
             word,
             f"{unit.name} is started at boot ({unit.boot.reason}), so both machines would run it; "
-            f"leave that to hbd: systemctl disable {unit.boot.enabled}",
+            f"leave that to hbd: {remedy}",
         )
     return UnitResource(word.text, unit.name)

@@ -361,6 +361,12 @@ def test_a_unit_that_systemd_starts_at_boot_gets_a_warning() -> None:
     ]
 
 
+def test_a_mount_that_systemd_makes_at_boot_gets_a_warning_with_a_remedy_for_mounts() -> None:
+    table = Table({"srv.mount": Unit("srv.mount", boot=BootStart("required by x.target", "srv.mount"))})
+    (finding,) = one("srv.mount", table)[1]
+    assert finding.endswith("'noauto' in its line of /etc/fstab, or systemctl disable srv.mount")
+
+
 def test_templates_devices_and_scopes_cannot_be_resources() -> None:
     assert "is a template" in one("app@.service")[1][0]
     assert "cannot start" in one("dev-sda.device")[1][0]

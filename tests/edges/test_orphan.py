@@ -232,9 +232,21 @@ def test_a_unit_that_does_not_stop_stays_on_record_and_is_tried_again(
     (left,) = RunDir(Path(directory)).held()
     assert (left.group, left.resources) == ("192.0.2.3/24/eth0", (SMB,))
     assert not (Path(directory) / "unguarded").exists()
+    assert os.listdir(f"{directory}/owned") == []
     (systemctl / "refuse-smb.service").unlink()
     assert orphan(node, directory)[0] == 0
     assert RunDir(Path(directory)).held() == ()
+
+
+def test_at_a_boot_without_a_valid_configuration_systemd_goes_on_refusing_what_is_enabled(
+    node: Namespace, systemctl: Path
+) -> None:
+    run = RunDir(systemctl / "run")
+    assert orphan(node, str(run.path)) == (0, [])
+    assert not (run.path / "unguarded").exists()
+    run.guard((), frozen=False)
+    assert orphan(node, str(run.path)) == (0, [])
+    assert (run.path / "unguarded").exists()
 
 
 def test_a_script_is_stopped_in_its_unit_with_its_environment_and_again_while_it_fails(

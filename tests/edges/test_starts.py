@@ -1,7 +1,9 @@
 """Who may start the managed units: the marks, and the assertions that the generator makes of the list."""
 
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,9 +114,11 @@ def test_a_mark_that_cannot_be_made_lifts_the_guard_until_one_can(tmp_path: Path
     starts.own(())
     starts.guard(True)
     (tmp_path / "owned").rmdir()
-    with pytest.raises(FileNotFoundError):
+    (tmp_path / "owned").touch()
+    with pytest.raises(FileExistsError):
         starts.own({"httpd.service"})
     assert not is_guarded(tmp_path)
+    (tmp_path / "owned").unlink()
     starts.own({"httpd.service"})
     assert is_guarded(tmp_path)
     assert owned(tmp_path) == {"httpd.service"}
@@ -124,9 +128,46 @@ def test_what_is_held_is_on_record_even_if_its_marks_cannot_be_made(tmp_path: Pa
     run = RunDir(tmp_path)
     run.guard((), frozen=False)
     (tmp_path / "owned").rmdir()
-    with pytest.raises(FileNotFoundError):
+    (tmp_path / "owned").touch()
+    with pytest.raises(FileExistsError):
         run.store_held((held(HTTPD),))
     assert run.held() == (held(HTTPD),)
+
+
+def remove_marks(run: Path) -> None:
+    shutil.rmtree(run / "owned")
+
+
+@pytest.mark.parametrize("remove", [remove_marks, shutil.rmtree])
+def test_marks_that_others_remove_are_there_again_before_a_start_of_ours(
+    tmp_path: Path, remove: Callable[[Path], None]
+) -> None:
+    said: list[Log] = []
+    state = StateDir(tmp_path / "lib")
+    state.begin("alpha", "file", "file", 1_700_000_000)
+    run = RunDir(tmp_path / "run")
+    store = Store(state, run, said.append)
+    run.guard((held(HTTPD, SMB),), frozen=False)
+    remove(tmp_path / "run")
+    store.before_start("nfs.service")
+    assert not (tmp_path / "run/owned").exists()
+    store.before_start("httpd.service")
+    assert owned(tmp_path / "run") == {"httpd.service", "smb.service"}
+    remove(tmp_path / "run")
+    store.store(StoreHeld((held(HTTPD),)))
+    assert owned(tmp_path / "run") == {"httpd.service"}
+    assert is_guarded(tmp_path / "run")
+    store.close()
+    assert said == []
+
+
+def test_a_mark_that_others_remove_does_not_lift_the_guard_at_the_release(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.guard((held(HTTPD, SMB),), frozen=False)
+    (tmp_path / "owned/httpd.service").unlink()
+    run.store_held((held(HTTPD, SMB, direction=Direction.STOPPING),))
+    assert owned(tmp_path) == set()
+    assert is_guarded(tmp_path)
 
 
 # ---------------------------------------------------------------- the generator
@@ -145,6 +186,7 @@ def generate(home: Path, units: list[str] | None = None) -> dict[str, str]:
         "HBD_STATE_DIR": str(home / "lib"),
         "HBD_RUN_DIR": str(home / "run"),
         "HBD_SYSTEM_DIR": str(home / "system"),
+        "HBD_FSTAB": str(home / "fstab"),
     }
     words = [str(GENERATOR), str(made), str(home / "early"), str(home / "late")]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
@@ -168,9 +210,37 @@ def test_each_managed_unit_gets_an_assertion_once_hbd_has_run(tmp_path: Path) ->
     made = generate(tmp_path)
     assert set(made) == {"httpd.service", r"my\x2ddata.mount", "vpn@a:b.service"}
     mark = tmp_path / "run"
-    assert made[r"my\x2ddata.mount"] == (
-        rf"AssertPathExists=|{mark}/owned/my\x2ddata.mount" f"\nAssertPathExists=|{mark}/unguarded\n"
-    )
+    assert made["vpn@a:b.service"] == f"AssertPathExistsGlob={mark}/{{owned/vpn@a:b.service,unguarded}}\n"
+    # A pattern (glob(7)), in which a backslash takes another to mean itself.
+    pattern = rf"{mark}/{{owned/my\\x2ddata.mount,unguarded}}"
+    assert made[r"my\x2ddata.mount"] == f"AssertPathExistsGlob={pattern}\n"
+
+
+FSTAB = """\
+# what is mounted where
+UUID=1    /             ext4  defaults         0 1
+/dev/sdb  /srv/data/    xfs   defaults,noatime 0 2
+/dev/sdc  /srv/my-data  xfs   rw               0 2
+/dev/sdd  /srv/mine     xfs   noauto           0 2
+/dev/sde  /srv/late     xfs   rw,nofail        0 2
+"""
+
+
+def test_a_mount_without_which_the_boot_would_fail_is_passed_over_there_and_not_refused(
+    tmp_path: Path,
+) -> None:
+    """Refused, local-fs.target would fail, and systemd leaves such a machine in emergency mode."""
+    enable(tmp_path)
+    (tmp_path / "fstab").write_text(FSTAB)
+    needs = tmp_path / "system/local-fs.target.requires"
+    needs.mkdir()
+    (needs / "srv-own.mount").symlink_to("/etc/systemd/system/srv-own.mount")
+    units = [f"srv-{name}.mount" for name in ("data", r"my\x2ddata", "mine", "late", "own")]
+    made = generate(tmp_path, [*units, "httpd.service"])
+    assert {unit for unit, text in made.items() if text.startswith("ConditionPathExistsGlob=")} == {
+        "srv-data.mount", r"srv-my\x2ddata.mount", "srv-own.mount",
+    }  # fmt: skip
+    assert all("PathExistsGlob=" in text for text in made.values())
 
 
 def test_at_boot_units_are_guarded_if_hbd_is_enabled_and_not_masked(tmp_path: Path) -> None:
