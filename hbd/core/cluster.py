@@ -83,7 +83,7 @@ from hbd.core.patience import Patience
 from hbd.core.records import Explanation
 from hbd.core.report import Report
 from hbd.core.retelling import Retelling
-from hbd.core.views import ClusterView
+from hbd.core.views import ClusterView, Holding
 from hbd.core.vital import Vital
 from hbd.core.why import Why
 from hbd.errors import Refused
@@ -126,7 +126,7 @@ class Cluster:
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: Report | None = None
-        self._claimed_before: tuple[str, bool] | None = None
+        self._claimed_before: tuple[Holding, bool] | None = None
         self._stored: tuple[HeldGroup, ...] = ()
         self._answer_was_routine = False
         self._farewell_ms: int | None = None
@@ -595,9 +595,8 @@ class Cluster:
         custody.reconcile(peer, active=active, leaving=self._leaving, fresh=fresh)
         acts = active and not self._leaving and not still
         self._connectivity.proceed(peer, custody, acts=acts, fresh=fresh)
-        returns = acts and peer is not None and peer.alive
-        if returns and peer is not None and not self._connectivity.holds_back(peer):
-            custody.transitions.fail_back(peer, custody.settled)
+        if acts and peer is not None and peer.alive and not self._connectivity.holds_back(peer):
+            custody.transitions.fail_back(peer, lambda: custody.settled)
         self._finish_classic(peer)
 
     def _leave_after_all(self) -> None:
@@ -671,11 +670,12 @@ class Cluster:
         custody = self._custody
         if self._membership.status != "active":
             return
-        hold, stable = custody.holding.value, custody.settled and custody.placed
-        if (hold, stable) == self._claimed_before:
+        holding, stable = custody.holding, custody.placed and custody.settled
+        if (holding, stable) == self._claimed_before:
             if stable:
                 self._taking_over, self._bereft_ms = "", 0  # There was nothing to take over.
             return
+        hold = holding.value
         if stable and (self._claimed_before is None or not self._claimed_before[1]):
             self._desk.info(Kind.TRANSITION, f"Local Resource acquisition completed. ({hold})")
             self._desk.info(Kind.TRANSITION, "local resource transition completed.")
@@ -685,7 +685,7 @@ class Cluster:
                 if self._bereft_ms:
                     self._desk.tally.moved("death", "done", self._desk.now.ms - self._bereft_ms)
                 self._taking_over, self._bereft_ms = "", 0
-        self._claimed_before = (hold, stable)
+        self._claimed_before = (holding, stable)
         peer = self._membership.peer
         if self._farewell_ms is None and not (peer is not None and peer.speaks_classic):
             self._membership.say(protocol.resource(hold, stable))
@@ -727,7 +727,7 @@ class Cluster:
             auto_failback=self._config.auto_failback,
             digest=custody.digest,
             active=self._membership.status == "active",
-            settled=custody.settled and custody.placed,
+            settled=custody.placed and custody.settled,
             leaving=self._leaving,
             shedding=custody.shedding,
             groups=None if probing else custody.entries(peer),

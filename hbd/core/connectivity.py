@@ -35,7 +35,7 @@ class Connectivity:
     """One node's."""
 
     def __init__(self, config: Config, desk: Desk, say: Callable[[protocol.Fields], None]) -> None:
-        self._config, self._desk = config, desk
+        self._desk = desk
         self.pings = PingNodes(config, desk)
         self._policy = Ipfail(config.timing)
         self._classic = ClassicIpfail(config.timing, self.pings, desk, say)
@@ -51,27 +51,25 @@ class Connectivity:
         self._met: int | None = None
         """Which of the peer's lives knows that there is an ipfail here."""
         self._acted = False
+        self._take_up(config)
 
-    @property
-    def _on(self) -> bool:
-        return self._config.ipfail and self._config.auto_failback is not AutoFailback.LEGACY
+    def _take_up(self, config: Config) -> None:
+        self._config = config
+        self._on = config.ipfail and config.auto_failback is not AutoFailback.LEGACY
+        self._idle = not self._on and not self.pings.any_configured
+        """Nothing of this is configured, as in most clusters: it costs them nothing."""
 
     # ------------------------------------------------------------ beginnings
 
     @property
     def ping_list(self) -> int | None:
         """For the report, where `reach` does not tell it."""
-        return self._ping_list if self.pings.any_configured and not self._on else None
+        return None if self._idle or self._on else self._ping_list
 
     def pings_agree_with(self, report: Report) -> bool:
         """Whether that node asks the same ping nodes."""
         theirs = report.ping_list if report.reach is None else report.reach.ping_list
         return (NO_PINGS if theirs is None else theirs) == self._ping_list
-
-    @property
-    def _idle(self) -> bool:
-        """Nothing of this is configured, as in most clusters: it costs them nothing."""
-        return not self._on and not self.pings.any_configured
 
     def begin(self) -> None:
         """Open the ping nodes, and watch the addresses' interfaces if that matters."""
@@ -80,8 +78,8 @@ class Connectivity:
 
     def reconfigure(self, config: Config) -> None:
         """A reload."""
-        self._config = config
         self.pings.reconfigure(config)
+        self._take_up(config)
         self._policy.retime(config.timing)
         self._classic.retime(config.timing)
         self._ping_list = _ping_list(config)

@@ -19,7 +19,7 @@ from hbd.core.exchange import Exchange, Stage
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, PutBackFailed, StartFailed
 from hbd.core.guard import Guard
 from hbd.core.handover import Handover
-from hbd.core.report import EPOCH_MAX, Entry, Posture
+from hbd.core.report import EPOCH_MAX, Entry, Posture, same_entry
 from hbd.core.standstill import Standstill
 from hbd.core.transitions import Transitions
 from hbd.core.views import Holding
@@ -77,7 +77,10 @@ class Custody:
     @property
     def shedding(self) -> bool:
         """Members that a reload removed may still run here."""
-        return any(group.sheds for group in self.groups.values())
+        for group in self.groups.values():  # noqa: SIM110 — asked in every step
+            if group.sheds:
+                return True
+        return False
 
     @property
     def in_motion(self) -> bool:
@@ -90,7 +93,10 @@ class Custody:
     @property
     def serving(self) -> bool:
         """Some group may run here with its addresses up."""
-        return any(group.may_run and not group.muted for group in self.groups.values())
+        for group in self.groups.values():  # noqa: SIM110 — asked in every step
+            if group.may_run and not group.muted:
+                return True
+        return False
 
     @property
     def may_answer(self) -> bool:
@@ -170,18 +176,16 @@ class Custody:
     def _entry(self, group: Group, peer: Peer | None) -> Entry:
         exchange = self._exchanges[group.key]
         theirs = None if peer is None or peer.report is None else peer.report.entry(group.key)
-        return Entry(
-            posture=group.posture,
-            epoch=max(group.epoch, 0 if group.claims else self._epochs.get(group.key, 0)),
-            provisional=group.provisional,
-            offered=exchange.stage is not Stage.NONE,
-            accepted=theirs is not None and theirs.offered and not group.unable and not self.frozen,
-            asked=exchange.asking,
-            unable=group.unable,
-            peer_unable=peer is not None and group.key in peer.unable,
-            pinned=exchange.pinned if exchange.stage is not Stage.NONE else group.pinned,
-            ailing=group.is_ailing,
-        )
+        epoch = group.epoch
+        if not group.claims:
+            epoch = max(epoch, self._epochs.get(group.key, 0))
+        offered = exchange.stage is not Stage.NONE
+        accepted = theirs is not None and theirs.offered and not group.unable and not self.frozen
+        peer_unable = peer is not None and group.key in peer.unable
+        return same_entry(
+            group.posture, epoch, group.provisional, offered, accepted, exchange.asking, group.unable,
+            peer_unable, exchange.pinned if offered else group.pinned, group.is_ailing,
+        )  # fmt: skip
 
     def reported(self, at: tuple[int, int], peer: Peer | None) -> None:
         """A report with the present entries left as (generation, seq): from now on echoes of it count."""

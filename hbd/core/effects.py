@@ -334,6 +334,8 @@ class Level(Enum):
 class Kind(Enum):
     """What a log line is about. Each has a MESSAGE_ID and an entry in the journal catalog."""
 
+    __hash__ = object.__hash__  # By identity, as members are compared: an Enum's own is a call into Python.
+
     GENERIC = "generic"
     CORE_STARTED = "core-started"
     LOCAL_STATUS = "local-status"

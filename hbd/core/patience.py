@@ -31,6 +31,8 @@ class Patience:
         """A former timing, longer, that heartbeats still tell."""
         self._former = timing
         """What was told before the last reload."""
+        self.sure = timing
+        """What this node may rely on: the peer waits for that long at least."""
 
     @property
     def told(self) -> Timing:
@@ -42,10 +44,9 @@ class Patience:
         """What the peer may still go by, if it is shorter than what it is told."""
         return self._floor
 
-    @property
-    def sure(self) -> Timing:
-        """What this node may rely on: the peer waits for that long at least."""
-        return self._timing if self._floor is None else replace(
+    def _make_sure(self) -> None:
+        """Called whenever something changes that `sure` is made of: it is asked for in every step."""
+        self.sure = self._timing if self._floor is None else replace(
             self._timing, deadtime_ms=self._floor.deadtime_ms, keepalive_ms=self.keepalive_ms
         )  # fmt: skip
 
@@ -65,15 +66,18 @@ class Patience:
             self._until_ms = max(self._until_ms, due_ms)
         elif self._floor is not None and self._floor.deadtime_ms >= timing.deadtime_ms:
             self._floor = None
+        self._make_sure()
 
     def hold(self) -> None:
         """Until `release`, go on telling what was told before the last reload, unless that was shorter."""
         if self._former.deadtime_ms >= self._timing.deadtime_ms:
             self._held = self._former
+            self._make_sure()
 
     def release(self) -> None:
         """Tell the present timing."""
         self._held = None
+        self._make_sure()
 
     def said(self, at: tuple[int, int]) -> None:
         """A heartbeat left, with this generation and number."""
@@ -89,5 +93,8 @@ class Patience:
         return now_ms >= self._until_ms and self._rise()
 
     def _rise(self) -> bool:
-        rises, self._floor = self._floor is not None, None
-        return rises
+        if self._floor is None:
+            return False
+        self._floor = None
+        self._make_sure()
+        return True

@@ -31,6 +31,8 @@ EPOCH_MAX = 1 << 48
 class Posture(Enum):
     """What a node has to do with a group. Everything but NONE is a claim."""
 
+    __hash__ = object.__hash__  # By identity, as members are compared: an Enum's own is a call into Python.
+
     NONE = "-"
     CLAIMED = "c"
     """Wants it and waits until the peer has seen that; nothing runs."""
@@ -71,8 +73,12 @@ class Entry:
         return self.posture is not Posture.NONE
 
 
-NOTHING = Entry()
+# Every step makes entries, mostly such as there were: equal ones are one object, so that comparing is quick.
+same_entry = lru_cache(maxsize=1024)(Entry)
 
+NOTHING = same_entry()
+
+# In the order of the fields.
 _FLAGS = (
     ("x", "provisional"), ("o", "offered"), ("a", "accepted"), ("t", "asked"),
     ("u", "unable"), ("v", "peer_unable"), ("n", "pinned"),
@@ -167,15 +173,18 @@ def encode(report: Report) -> str:
     parts = [head]
     for name in sorted(report.groups):
         entry = report.groups[name]
-        if entry == NOTHING:
-            continue
-        parts.append(_word(name, entry))
+        word = _word(name, entry)
+        if word:
+            parts.append(word)
     return " ".join(parts)
 
 
 # The same few words go to and fro with every heartbeat.
 @lru_cache(maxsize=1024)
 def _word(name: str, entry: Entry) -> str:
+    """Empty if there is nothing to say."""
+    if entry == NOTHING:
+        return ""
     letters = "".join(letter for letter, attribute in _FLAGS if getattr(entry, attribute))
     return f"{entry.posture.value}{letters},{entry.epoch:x},{name}"
 
@@ -255,5 +264,5 @@ def _entry(word: str) -> tuple[str, Entry]:
     letters, epoch, name = word.split(",", 2)
     if not name or len(letters) > 16:
         raise ValueError(word)
-    flags = {attribute: letter in letters[1:] for letter, attribute in _FLAGS}
-    return name, Entry(_POSTURES[letters[:1]], _epoch(epoch), **flags)
+    flags = [letter in letters[1:] for letter, _ in _FLAGS]
+    return name, same_entry(_POSTURES[letters[:1]], _epoch(epoch), *flags)

@@ -6,6 +6,8 @@ peer or auto_failback opened for some of them. One transition at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hbd.config.model import AutoFailback, Config
 from hbd.core import claims, placement
 from hbd.core.claims import Peer, PeerKind
@@ -41,7 +43,10 @@ class Transitions:
     @property
     def in_motion(self) -> bool:
         """Some group is on its way to the peer; one that is only asked for is not."""
-        return any(exchange.stage is not Stage.NONE for exchange in self.exchanges.values())
+        for exchange in self.exchanges.values():  # noqa: SIM110 — asked in every step
+            if exchange.stage is not Stage.NONE:
+                return True
+        return False
 
     def deadline_ms(self) -> int | None:
         """When an answer is overdue."""
@@ -90,7 +95,7 @@ class Transitions:
         asked = [g for g in self._groups.values() if peer.entry(g.key).asked and g.phase is Phase.STARTED]
         self._open(Cause.STANDBY, "asked", asked, peer, pinned=True)
 
-    def fail_back(self, peer: Peer, settled: bool) -> None:
+    def fail_back(self, peer: Peer, settled: Callable[[], bool]) -> None:
         """Give the returned home node what it lost by dying, if auto_failback says so."""
         report = peer.report
         if self._config.auto_failback is AutoFailback.OFF or peer.dead:
@@ -105,7 +110,7 @@ class Transitions:
             if group.spec.home == peer.name and group.runs and not group.pinned and group.failback
             and group.key not in peer.unable
         ]  # fmt: skip
-        if home and settled:
+        if home and settled():
             self._open(Cause.FAILBACK, Scope.FOREIGN.value, home, peer, pinned=False)
 
     def standby(self, scope: Scope, peer: Peer | None, settled: bool, pinned: bool = True) -> int:
