@@ -43,10 +43,11 @@ class Rights:
 
     async def need(self, bus: Bus, call: Message, method: str) -> None:
         """Raises CallError unless the caller may do this, BusError if it, or the bus, has gone."""
-        if await self._uid(bus, call.sender) != 0:
+        if await self.uid_of(bus, call.sender) != 0:
             await self._ask_polkit(bus, call, method)
 
-    async def _uid(self, bus: Bus, caller: str) -> int:
+    async def uid_of(self, bus: Bus, caller: str) -> int:
+        """The user behind a connection. Raises BusError if it, or the bus, has gone."""
         uid = self._uids.get(caller)
         if uid is None:
             uid = await bus.uid_of(caller)

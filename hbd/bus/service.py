@@ -8,9 +8,9 @@ daemon does not notice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from hbd.bus.methods import Ask, Reload
 from hbd.bus.projection import Properties, objects
 from hbd.bus.records import AskPeer, Decisions, Explain
 from hbd.bus.rights import Rights
+from hbd.bus.shares import Shares
 from hbd.bus.tree import Tree
 from hbd.bus.turns import Turns
 from hbd.bus.values import clean, interfaces, variant, variants
@@ -32,10 +33,6 @@ from hbd.core.views import ClusterView, GroupView
 from hbd.dbusio import BROKER, BROKER_PATH, SYSTEM_BUS, Bus, BusError, Message
 from hbd.errors import HbdError, Refused
 from hbd.reconnecting import Reconnecting
-
-MOST_CHANGES = 64
-MOST_CHANGES_OF_ONE = 8
-"""Calls that change something, of all callers and of one, that may be under way."""
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +68,7 @@ class Service:
         self._connection = Reconnecting(address, on_up=self._up, on_down=self._down)
         self._rights = Rights()
         self._calls = Turns()
-        self._changing: Counter[str] = Counter()
+        self._shares = Shares()
         self._refused = self._outages = self._merged = self._unreadable = 0
 
     @property
@@ -184,7 +181,7 @@ class Service:
             bus, call = await self._calls.next()
             began_s = time.thread_time()
             if self._changes_something(call) or call.member == "GetPeerHistory":
-                self._begin(bus, call, tasks)  # May wait for the bus, for polkit, and for the core.
+                await self._begin(bus, call, tasks)  # May wait for the bus, for polkit, and for the core.
             else:
                 await self._answer(bus, call)
             await asyncio.sleep(time.thread_time() - began_s if len(self._calls) else 0)
@@ -193,19 +190,26 @@ class Service:
     def _changes_something(self, call: Message) -> bool:
         return self._tree.changes_something(call.interface, call.member)
 
-    def _begin(self, bus: Bus, call: Message, tasks: asyncio.TaskGroup) -> None:
-        changing, caller = self._changing, call.sender
-        if changing[caller] >= MOST_CHANGES_OF_ONE or changing.total() >= MOST_CHANGES:
+    async def _begin(self, bus: Bus, call: Message, tasks: asyncio.TaskGroup) -> None:
+        shares, caller = self._shares, call.sender
+        try:
+            uid = await self._rights.uid_of(bus, caller)
+        except BusError as error:  # It has gone, or the bus has.
+            bus.refuse(call, name_of(error), clean(str(error)))
+            return
+        if not shares.take(uid, caller):
             self._too_many(bus, call)
             return
 
         def ended(_: object) -> None:
-            changing[caller] -= 1
-            if not changing[caller]:
-                del changing[caller]
+            shares.give(uid, caller)
 
-        changing[caller] += 1
-        tasks.create_task(self._answer(bus, call)).add_done_callback(ended)
+        tasks.create_task(self._answer_in_turn(bus, call, uid)).add_done_callback(ended)
+
+    async def _answer_in_turn(self, bus: Bus, call: Message, uid: int) -> None:
+        asks_peer = call.member == "GetPeerHistory"
+        async with self._shares.question(uid) if asks_peer else contextlib.nullcontext():
+            await self._answer(bus, call)
 
     async def _answer(self, bus: Bus, call: Message) -> None:
         if self._published.is_set():

@@ -120,6 +120,8 @@ class Asker:
         self.records: list[Record] = []
         self.explanation: Explanation | None = None
         self.theirs: list[Record] = []
+        self.questions = 0
+        """How often the other node was asked."""
         self.times_read = 0
         """How often somebody read everything: hbctl asks for the statistics then."""
 
@@ -128,6 +130,9 @@ class Asker:
         return {}
 
     async def ask_peer(self, skip: int) -> Retold:
+        self.questions += 1
+        if self.hold is not None:
+            await self.hold.wait()
         if self.refusal is not None:
             raise Refused(self.refusal)
         end = max(len(self.theirs) - skip, 0)

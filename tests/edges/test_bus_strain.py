@@ -16,7 +16,10 @@ from hbd import dbusio
 from hbd.bus import names, rights
 from hbd.bus.announcer import MOST_FINISHED
 from hbd.bus.faults import LIMITS_EXCEEDED
-from hbd.bus.service import MOST_CHANGES_OF_ONE, Service
+from hbd.bus.service import Service
+from hbd.bus.shares import MOST_OF_ALL as MOST_SLOW
+from hbd.bus.shares import MOST_OF_ONE as MOST_OF_ONE_USER
+from hbd.bus.shares import MOST_QUESTIONS, Shares
 from hbd.bus.turns import MOST_OF_ALL, MOST_OF_ONE, Turns
 from hbd.dbusio import Bus, BusError, Message, unwrap
 from tests.core.test_projection import VIEW
@@ -182,19 +185,52 @@ def test_one_caller_may_have_only_so_many_changes_under_way(bus: Strained) -> No
     async def scene(service: Service, asker: Asker) -> None:
         client, asker.hold = await Bus.connect(bus.address), asyncio.Event()
         call = (names.BUS_NAME, names.ROOT, names.CLUSTER, "Standby", "s", ["all"])
-        first = [asyncio.create_task(client.call(*call)) for _ in range(MOST_CHANGES_OF_ONE)]
-        await until(lambda: len(asker.commands) == MOST_CHANGES_OF_ONE)
+        first = [asyncio.create_task(client.call(*call)) for _ in range(MOST_OF_ONE_USER)]
+        await until(lambda: len(asker.commands) == MOST_OF_ONE_USER)
         with pytest.raises(BusError, match="too many calls") as refused:
             await client.call(*call)
         assert refused.value.name == LIMITS_EXCEEDED
         assert (await cluster_call(bus, "GetStatistics"))[0] == 0
         asker.hold.set()
-        assert await asyncio.gather(*first) == [[3]] * MOST_CHANGES_OF_ONE
+        assert await asyncio.gather(*first) == [[3]] * MOST_OF_ONE_USER
         assert await client.call(*call) == [3]
         assert service.statistics()["bus_calls_refused"] == 1
         client.close()
 
     on_the_bus(bus, scene)
+
+
+def test_no_user_keeps_root_from_the_other_nodes_decisions(bus: Strained) -> None:
+    async def scene(service: Service, asker: Asker) -> None:
+        asker.hold = asyncio.Event()
+        ask = ("GetPeerHistory", "uu", "0", "0")
+        theirs = [asyncio.create_task(cluster_call(bus, *ask, uid=NOBODY)) for _ in range(MOST_OF_ONE_USER)]
+        await until(lambda: service._shares._of_all[False] == MOST_OF_ONE_USER)
+        assert asker.questions == MOST_QUESTIONS
+        status, _, err = await cluster_call(bus, *ask, uid=NOBODY)
+        assert (status, err) == (1, "Call failed: too many calls are waiting\n")
+        ours = asyncio.create_task(cluster_call(bus, *ask))
+        await until(lambda: asker.questions == MOST_QUESTIONS + 1)
+        asker.hold.set()
+        assert {status for status, _, _ in await asyncio.gather(ours, *theirs)} == {0}
+        assert asker.questions == MOST_OF_ONE_USER + 1
+        assert not service._shares._of_one
+
+    on_the_bus(bus, scene)
+
+
+def test_seats_are_counted_by_user_and_root_has_his_own() -> None:
+    shares = Shares()
+    for number in range(MOST_SLOW):
+        assert shares.take(1000 + number // MOST_OF_ONE_USER, f":1.{number}")
+    assert not shares.take(2000, ":1.99")
+    for number in range(MOST_OF_ONE_USER):
+        assert shares.take(0, ":1.100"), number
+    assert not shares.take(0, ":1.100")
+    assert shares.take(0, ":1.101")
+    shares.give(1000, ":1.7")
+    assert not shares.take(1001, ":1.99")
+    assert shares.take(1000, ":1.99")
 
 
 # ---------------------------------------------------------------- polkit
@@ -271,6 +307,21 @@ def test_whom_polkit_does_not_allow_is_told_so_and_the_core_is_not_asked(
         assert asker.commands == []
 
     with_polkit(bus, answer, body)
+
+
+def test_the_connections_of_one_user_count_together(bus: Strained) -> None:
+    async def body(polkit: StandIn, asker: Asker) -> None:
+        call = ("Standby", "s", "all")
+        waiting = [asyncio.create_task(cluster_call(bus, *call, uid=NOBODY)) for _ in range(MOST_OF_ONE_USER)]
+        await until(lambda: len(polkit.asked) == MOST_OF_ONE_USER)
+        status, _, err = await cluster_call(bus, *call, uid=NOBODY)
+        assert (status, err) == (1, "Call failed: too many calls are waiting\n")
+        assert await cluster_call(bus, *call) == (0, "u 3\n", "")
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    with_polkit(bus, None, body)
 
 
 def test_a_polkit_that_hangs_holds_up_its_own_question_only(
