@@ -151,12 +151,12 @@ def kill(node: Node) -> int:
 
 def log(node: Node, since_us: int = 0) -> list[Entry]:
     """What the daemon and its scripts have logged."""
-    return [entry for entry in node.journal(since_us=since_us) if _is_its(entry)]
+    return node.entries(_is_its, since_us)
 
 
 def said(node: Node, text: str, since_us: int = 0) -> list[Entry]:
     """What it has logged that contains `text`."""
-    return [entry for entry in log(node, since_us) if text in entry.message]
+    return node.entries(lambda entry: _is_its(entry) and text in entry.message, since_us)
 
 
 def complaints(node: Node, since_us: int = 0) -> list[str]:

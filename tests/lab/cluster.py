@@ -238,14 +238,16 @@ def share_answers(lab: Lab) -> str:
 
 def said(node: Node, text: str, since_us: int = 0) -> list[Entry]:
     """What hbd on this machine has logged that contains `text`."""
-    return [entry for entry in log(node, since_us) if text in entry.message]
+    return node.entries(lambda entry: _is_hbds(entry) and text in entry.message, since_us)
 
 
 def log(node: Node, since_us: int = 0) -> list[Entry]:
     """What hbd on this machine has logged."""
-    return [
-        entry for entry in node.journal(since_us=since_us) if entry.fields.get("SYSLOG_IDENTIFIER") == "hbd"
-    ]
+    return node.entries(_is_hbds, since_us)
+
+
+def _is_hbds(entry: Entry) -> bool:
+    return entry.fields.get("SYSLOG_IDENTIFIER") == "hbd"
 
 
 def logged_us(entry: Entry) -> int:
@@ -261,13 +263,8 @@ def starts(node: Node, unit: str, since_us: int = 0) -> list[Entry]:
 
 def jobs_done(node: Node, unit: str, kind: str, since_us: int = 0) -> list[Entry]:
     """Each time systemd on this machine did a job of that kind, e.g. `stop`, for the unit."""
-    return [
-        entry
-        for entry in node.journal(since_us=since_us)
-        if entry.fields.get("UNIT") == unit
-        and entry.fields.get("JOB_TYPE") == kind
-        and entry.fields.get("JOB_RESULT") == "done"
-    ]
+    job = {"UNIT": unit, "JOB_TYPE": kind, "JOB_RESULT": "done"}
+    return node.entries(lambda entry: job.items() <= entry.fields.items(), since_us)
 
 
 @dataclass(frozen=True, slots=True)

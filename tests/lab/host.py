@@ -27,6 +27,10 @@ TOOLS = {
 }
 
 
+PATIENCE = 3
+"""How many times the time that a thing may take is waited for it: the computer may be busy with more."""
+
+
 class LabError(Exception):
     """The lab cannot do what it was asked; the text says why and what helps."""
 
@@ -55,11 +59,11 @@ def call(*argv: str | Path, stdin: str = "", check: bool = True) -> str:
 
 
 def wait_until(reached: Callable[[], bool], timeout_s: float, wanted: str, step_s: float = 0.002) -> None:
-    """Poll until `reached`; raises LabError naming what was `wanted` after `timeout_s`.
+    """Poll until `reached`; raises LabError naming what was `wanted` after PATIENCE times `timeout_s`.
 
     It rests as long as the look took, or what is looked at would be starved by looking.
     """
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + PATIENCE * timeout_s
     while True:
         began = time.monotonic()
         if reached():

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.host import CLEAN_ENV, LabError, call
+from tests.lab.host import CLEAN_ENV, PATIENCE, LabError, call
 
 
 def now_us() -> int:
@@ -70,8 +70,8 @@ def _journalctl(directory: Path, unit: str | None) -> list[str]:
 
 
 def _follow(directory: Path, unit: str | None, timeout_s: float) -> Iterator[Entry]:
-    """Entries from the oldest on, then new ones as they come, until `timeout_s` is over."""
-    end = time.monotonic() + timeout_s
+    """Entries from the oldest on, then new ones as they come, until PATIENCE times `timeout_s` is over."""
+    end = time.monotonic() + PATIENCE * timeout_s
     words = [*_journalctl(directory, unit), "--follow", "--lines=all"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, env=CLEAN_ENV) as following:
         assert following.stdout is not None

@@ -9,7 +9,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.lab import journal
@@ -232,6 +232,14 @@ class Node:
     def journal(self, unit: str | None = None, since_us: int = 0) -> list[Entry]:
         """Entries of all boots, or those from monotonic `since_us` on."""
         return journal.read(self._journal_directory, unit, since_us)
+
+    def entries(self, wanted: Callable[[Entry], bool], since_us: int = 0) -> list[Entry]:
+        """Those that are wanted. Where there are none, journald may only not have come to it yet."""
+        found = [entry for entry in self.journal(since_us=since_us) if wanted(entry)]
+        if not found and self.is_running and not self.is_frozen:
+            self.run("journalctl --sync", check=False)
+            found = [entry for entry in self.journal(since_us=since_us) if wanted(entry)]
+        return found
 
     def wait_for_journal(
         self, pattern: str, timeout: float = 10, since_us: int = 0, unit: str | None = None

@@ -99,9 +99,9 @@ def arp_on(address: str, interface: str, interval_s: float) -> None:
             rounds[number] = (now_us(), [])
             wire.send(arp_request(number, source, wanted))
             due += interval_s
-            while (left := due - time.monotonic()) > 0:
-                if select.select([wire], [], [], left)[0]:
-                    note_reply(wire.recv(256), wanted, rounds)
+            # Whatever has come is read, late as it may be: else a busy computer would look like a silent one.
+            while select.select([wire], [], [], max(0.0, due - time.monotonic()))[0]:
+                note_reply(wire.recv(256), wanted, rounds)
             for old in [key for key, (sent_us, _) in rounds.items() if sent_us < now_us() - _ARP_PATIENCE_US]:
                 sent_us, macs = rounds.pop(old)
                 write({"sent_us": sent_us, "macs": macs})

@@ -17,7 +17,8 @@ from tests.lab.mixed import HARESOURCES, HOMES, OTHER_ADDRESS, Mixed, at_once, h
 from tests.lab.node import Node
 
 TIMINGS = Timings(200, 800, 2000, 4000)
-CUT_S = TIMINGS.deadtime_ms / 1000 + 2
+GIVES_WAY_US = 5_000_000
+"""3.0.6 waits twice as long for an answer."""
 
 # Debian's unit takes the end of the first process for the daemon's end, and stops what went on in another.
 RESTARTS_BY_ITSELF = "[Service]\nRemainAfterExit=yes\n"
@@ -178,7 +179,7 @@ def test_hbd_that_is_killed_in_a_cut_gives_way_when_it_meets_3_0_6_again(at_home
             wait_until(lambda: held(pair.lab) in ends, 20, "every group on one machine", 0.1)
             for address, watch in ours.items():
                 gone = watch.seen("gone", healed_us)[0]
-                assert gone.at_us - healed_us < 2 * TIMINGS.keepalive_ms * 1000 + 500_000, address
+                assert gone.at_us - healed_us < GIVES_WAY_US, address
         assert classic.said(pair.real, "returning after partition", healed_us) == []
         assert classic.said(pair.real, "Heartbeat shutdown in progress", healed_us) == []
         pair.settle(HOMES, timeout=45)

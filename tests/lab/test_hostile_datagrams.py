@@ -189,19 +189,29 @@ def from_node(node: Node) -> list[str]:
 
 @contextmanager
 def signals(node: Node, seen: list[dict[str, Any]]) -> Iterator[None]:
-    """Note every signal that hbd sends on the bus meanwhile."""
+    """Note every signal that hbd sends on the bus meanwhile, when it comes."""
     command = ["busctl", "--json=short", f"--match=type='signal',sender='{BUS_NAME}'", "monitor"]
     process = node.popen(command)
+    output = process.stdout
+    assert output is not None
+
+    def read() -> None:
+        for line in output:
+            if line.startswith("{"):
+                seen.append(json.loads(line))
+
+    reader = threading.Thread(target=read)
     try:
-        assert process.stdout is not None
-        assert select.select([process.stdout], [], [], 10)[0], "no busctl monitor"
-        assert "Monitoring" in process.stdout.readline()
+        assert select.select([output], [], [], 30)[0], "no busctl monitor"
+        assert "Monitoring" in output.readline()
+        reader.start()
         yield
         time.sleep(0.3)
     finally:
         process.kill()
-        rest = process.communicate()[0]
-    seen += [json.loads(line) for line in rest.splitlines() if line.startswith("{")]
+        if reader.is_alive():
+            reader.join()
+        process.communicate()
 
 
 def state(node: Node) -> dict[str, Any]:
@@ -318,9 +328,13 @@ def test_the_watch_for_signals_would_have_seen_a_change(pair: Lab) -> None:
         pair.network.cut(ONE, "eth1", silent=True)
         pair[TWO].wait_for_journal(f"Link {ONE}:eth1 dead", since_us=at_us)
         pair.network.restore(ONE, "eth1")
-        pair[TWO].wait_for_journal(f"Link {ONE}:eth1 up", since_us=at_us)
-    members = [(signal["member"], signal["path"].rpartition("/")[2]) for signal in seen]
-    assert members.count(("PropertiesChanged", "eth1")) == 2
+        wait_until(lambda: changes(seen).count("eth1") == 2, 10, "the link's end and its return on the bus")
+    assert changes(seen).count("eth1") == 2
+
+
+def changes(seen: list[dict[str, Any]]) -> list[str]:
+    """The last words of the paths of objects of which properties have changed."""
+    return [signal["path"].rpartition("/")[2] for signal in seen if signal["member"] == "PropertiesChanged"]
 
 
 def overflowed(node: Node) -> int:

@@ -1,7 +1,4 @@
-"""Resource scripts on a real systemd: started, stopped, probed; found again; never run twice.
-
-As in test_unit_agent, the agent runs in the test's process and talks to the machine's systemd by a relay.
-"""
+"""Resource scripts on a real systemd: started, stopped, probed; found again; never run twice."""
 
 from __future__ import annotations
 
@@ -21,10 +18,9 @@ from hbd.agents.scriptenv import script_environment
 from hbd.config.model import AutoFailback, Bcast, Config, Key, Keys, Limits, ScriptResource
 from hbd.core.events import OK, Condition, Event, ResourceSeen, Result
 from hbd.systemd1 import Systemd
-from tests.lab.test_unit_agent import Machine, aside, booted, inside, run_bare, until
+from tests.lab.relayed import HELD, Machine, aside, booted, inside, run_bare, until
 
 __all__ = ["booted"]
-pytestmark = pytest.mark.lab
 
 PRELUDE = """#!/bin/sh
 name=${0##*/}
@@ -205,8 +201,9 @@ def test_arguments_reach_the_script_as_they_are_written(scripts: Scripts) -> Non
     async def test(agent: ScriptAgent) -> None:
         assert await agent.stop(odd, leaving=False) == OK
         # systemd writes the unit down and reads it again here.
-        start = await aside(agent.start(scripts.script("slow", "sleep 1\n" + PLAIN, "100%", "$x")), 0.6)
+        start = await aside(agent.start(scripts.script("slow", HELD + "\n" + PLAIN, "100%", "$x")), 0.5)
         await inside(scripts.machine, "daemon-reload")
+        await scripts.machine.open_gate()
         assert await start == OK
 
     scripts.run(test)
@@ -317,7 +314,7 @@ def test_a_drop_in_is_for_the_units_of_all_scripts(scripts: Scripts) -> None:
 def test_a_script_under_way_is_busy_and_the_next_who_wants_it_waits_for_the_same_run(
     scripts: Scripts,
 ) -> None:
-    slow = scripts.script("slow", "[ $verb = status ] || sleep 1\n" + PLAIN)
+    slow = scripts.script("slow", f"[ $verb = status ] || {HELD}\n" + PLAIN)
 
     async def test(systemd: Systemd) -> None:
         for verb in ("start", "stop"):
@@ -326,23 +323,30 @@ def test_a_script_under_way_is_busy_and_the_next_who_wants_it_waits_for_the_same
             async def act(agent: ScriptAgent, verb: str = verb) -> Any:
                 return await (agent.start(slow) if verb == "start" else agent.stop(slow, leaving=False))
 
-            begun = await aside(act(first), 0.4)
+            begun = asyncio.create_task(act(first))
+            await until(lambda verb=verb: scripts.calls("status")[-1:] == [f"slow {verb}"])  # type: ignore[misc]
             begun.cancel()  # As if hbd were killed: systemd goes on.
             await asyncio.wait([begun])
             second = scripts.agent(systemd)
             assert await second.probe(slow) is Condition.BUSY
-            assert await act(second) == OK
+            again = await aside(act(second))
+            await scripts.machine.open_gate()
+            assert await again == OK
+            await scripts.machine.shut_gate()
 
     scripts.run_bare(test)
     assert scripts.calls("status") == ["slow start", "slow stop"]
 
 
 def test_a_start_waits_for_the_end_of_a_stop(scripts: Scripts) -> None:
-    slow = scripts.script("slow", "[ $verb = stop ] && sleep 1\n" + PLAIN)
+    slow = scripts.script("slow", f"[ $verb = stop ] && {HELD}\n" + PLAIN)
 
     async def test(agent: ScriptAgent) -> None:
-        stop = await aside(agent.stop(slow, leaving=False), 0.3)
-        assert await agent.start(slow) == OK
+        stop = asyncio.create_task(agent.stop(slow, leaving=False))
+        await until(lambda: scripts.calls("status") == ["slow stop"])
+        start = await aside(agent.start(slow))
+        await scripts.machine.open_gate()
+        assert await start == OK
         assert await stop == OK
 
     scripts.run(test)
@@ -350,12 +354,15 @@ def test_a_start_waits_for_the_end_of_a_stop(scripts: Scripts) -> None:
 
 
 def test_a_stop_lets_a_start_end_and_then_stops(scripts: Scripts) -> None:
-    slow = scripts.script("slow", "[ $verb = start ] && sleep 1\n" + PLAIN)
+    slow = scripts.script("slow", f"[ $verb = start ] && {HELD}\n" + PLAIN)
 
     async def test(agent: ScriptAgent) -> None:
-        start = await aside(agent.start(slow), 0.5)
+        start = asyncio.create_task(agent.start(slow))
+        await until(lambda: scripts.calls("status") == ["slow start"])
         start.cancel()
-        assert await agent.stop(slow, leaving=False) == OK
+        stop = await aside(agent.stop(slow, leaving=False))
+        await scripts.machine.open_gate()
+        assert await stop == OK
         assert await agent.probe(slow) is Condition.STOPPED
 
     scripts.run(test)
@@ -395,7 +402,8 @@ def test_a_script_whose_unit_somebody_stops_has_failed_and_is_not_run_again(scri
     slow = scripts.script("slow", "[ $verb = start ] && sleep 30\n")
 
     async def test(agent: ScriptAgent) -> None:
-        start = await aside(agent.start(slow), 0.5)
+        start = asyncio.create_task(agent.start(slow))
+        await until(lambda: scripts.calls("status") == ["slow start"])
         await inside(scripts.machine, "stop", "hbd-resource-slow@start.service")
         outcome = await start
         assert outcome.result is Result.FAILED
@@ -426,12 +434,14 @@ def test_no_script_is_run_twice_while_the_connection_breaks_again_and_again(scri
 
 
 def test_a_run_outlives_daemon_reexec(scripts: Scripts) -> None:
-    slow = scripts.script("slow", "[ $verb = start ] && sleep 2\n" + PLAIN)
+    slow = scripts.script("slow", f"[ $verb = start ] && {HELD}\n" + PLAIN)
 
     async def test(agent: ScriptAgent) -> None:
-        start = await aside(agent.start(slow), 0.5)
+        start = asyncio.create_task(agent.start(slow))
+        await until(lambda: scripts.calls("status") == ["slow start"])
         await inside(scripts.machine, "daemon-reexec")
         assert not start.done()
+        await scripts.machine.open_gate()
         assert await start == OK
 
     scripts.run(test)

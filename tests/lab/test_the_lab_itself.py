@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab import Direction, Lab, LabError, rootfs
 from tests.lab.cgroup import unified_tree
-from tests.lab.host import CLEAN_ENV, mounts_below
+from tests.lab.host import CLEAN_ENV, mounts_below, wait_until
 from tests.lab.journal import now_us
 from tests.lab.lab import CHECKOUT
 from tests.lab.node import Node
@@ -20,6 +20,7 @@ ADDRESS = "192.168.85.3"
 ANNOUNCE = f"(arping -q -c 2 -U -I eth0 {ADDRESS} >/dev/null 2>&1 &)"
 TAKE = f"ip addr add {ADDRESS}/24 brd + dev eth0 && {ANNOUNCE}"
 DROP = f"ip addr del {ADDRESS}/24 dev eth0"
+SOON_US = 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,13 @@ def two(running: Lab) -> Node:
     return running["linuxha2"]
 
 
-def ping(node: Node, address: str) -> bool:
-    return node.run(f"ping -c 1 -W 0.3 -q {address}", check=False).returncode == 0
+def reaches(node: Node, address: str) -> bool:
+    """Patient: of three packets one is answered."""
+    return node.run(f"ping -c 3 -i 0.2 -W 5 -q {address}", check=False).returncode == 0
+
+
+def misses(node: Node, address: str) -> bool:
+    return node.run(f"ping -c 1 -W 0.3 -q {address}", check=False).returncode != 0
 
 
 def traces(name: str) -> list[str]:
@@ -65,7 +71,7 @@ def test_both_machines_run_and_reach_each_other_over_both_links(one: Node, two: 
         assert node.run("systemctl is-system-running").stdout == "running\n"
         assert node.run("hostname").stdout == f"{node.name}\n"
     assert one.read("/etc/machine-id") != two.read("/etc/machine-id")
-    assert [ping(one, address) for address in ("192.168.85.2", "10.0.0.2", "192.168.85.254")] == [True] * 3
+    assert [reaches(one, address) for address in ("192.168.85.2", "10.0.0.2", "192.168.85.254")] == [True] * 3
     assert "default via 192.168.85.254 dev eth0" in two.run("ip route").stdout
     # The machine's own interfaces, not the computer's.
     assert one.run("ls /sys/class/net").stdout.split() == ["eth0", "eth1", "lo"]
@@ -104,8 +110,7 @@ def test_a_command_has_a_clean_environment_and_cannot_set_the_clock(one: Node) -
 def test_a_command_that_takes_too_long_is_killed(one: Node) -> None:
     with pytest.raises(LabError, match="not done after"):
         one.run(["sleep", "1234"], timeout=0.2)
-    time.sleep(0.05)
-    assert one.run("pgrep -f 'sleep 1234$'", check=False).stdout == ""
+    wait_until(lambda: not one.run("pgrep -f 'sleep 1234$'", check=False).stdout, 5, "its end")
 
 
 def test_a_unit_can_have_real_time_priority_and_locked_memory(one: Node) -> None:
@@ -147,11 +152,11 @@ def test_a_power_failure_is_silent_and_quick_and_the_journal_stays(bare_lab: Lab
     with bare_lab.client.http_probe() as http, bare_lab.observer.arp_probe() as arp:
         http.wait_for("linuxha1")
         silent_us = one.power_kill()
-        assert now_us() - silent_us < 1_000_000
+        assert now_us() - silent_us < 10 * SOON_US
         time.sleep(0.3)
         arp.wait_for_rounds_until(silent_us + 250_000)
     held = {each.holders for each in arp.rounds() if before_us < each.sent_us < silent_us - 50_000}
-    assert held == {("linuxha1",)}
+    assert {name for holders in held for name in holders} == {"linuxha1"}
     # The kernel of a dead machine must not answer for the address either.
     assert {each.holders for each in arp.rounds(silent_us + 100_000)} == {()}
     # No goodbye from its sockets: a request is left without any answer.
@@ -169,32 +174,33 @@ def test_a_takeover_by_hand_is_seen_by_the_client_within_the_interval(
     one.run("systemctl start httpd")
     with running.client.http_probe() as http:
         http.wait_for("linuxha1")
+        stopped_us = now_us()
         one.run("systemctl stop httpd")
         one.run(DROP)
         moved_us = now_us()
         two.run(f"{TAKE}; systemctl start httpd")
         answer = http.wait_for("linuxha2", since_us=moved_us)
     assert http.failures()
-    assert http.longest_outage_ms() == pytest.approx((answer.ended_us - moved_us) / 1000, abs=300)
+    outage_us = http.longest_outage_ms() * 1000
+    assert answer.ended_us - moved_us - SOON_US < outage_us < answer.ended_us - stopped_us + SOON_US
     two.run(f"systemctl stop httpd; {DROP}")
 
 
 def test_an_address_on_both_machines_is_noticed(running: Lab, one: Node, two: Node) -> None:
     one.run(f"ip addr add {ADDRESS}/24 dev eth0")
     with running.observer.arp_probe() as arp:
-        time.sleep(0.1)
+        wait_until(lambda: ("linuxha1",) in [each.holders for each in arp.rounds()], 5, "the first")
         began_us = now_us()
         two.run(f"ip addr add {ADDRESS}/24 dev eth0")
         both_us = now_us()
-        time.sleep(0.1)
+        wait_until(lambda: len(arp.dual_held()) >= 5, 5, "both")
         one.run(DROP)
         ended_us = now_us()
         arp.wait_for_rounds_until(ended_us + 50_000)
     two.run(DROP)
     dual = arp.dual_held()
-    assert len(dual) >= 5
     assert all(began_us - 10_000 <= each.sent_us <= ended_us for each in dual)
-    assert {each.holders for each in arp.rounds(ended_us)} == {("linuxha2",)}
+    assert {name for each in arp.rounds(ended_us) for name in each.holders} == {"linuxha2"}
     assert not [
         each for each in arp.rounds() if both_us < each.sent_us < ended_us - 50_000 and len(each.holders) != 2
     ]
@@ -215,7 +221,7 @@ def test_a_frozen_machine_answers_ping_but_does_nothing_until_thawed(one: Node, 
     frozen_us = one.freeze()
     time.sleep(0.2)
     assert one.is_frozen
-    assert ping(two, "192.168.85.1")
+    assert reaches(two, "192.168.85.1")
     thawed_us = one.thaw()
     assert one.wait_for_journal("tick", unit="ticker.service", since_us=thawed_us)
     ticks = [entry for entry in one.journal("ticker.service") if entry.message == "tick"]
@@ -229,13 +235,13 @@ def test_a_pulled_cable_takes_the_carrier_away_also_over_a_reboot(bare_lab: Lab)
     carrier = "cat /sys/class/net/eth1/carrier"
     bare_lab.network.cut("linuxha1", "eth1")
     assert one.run(carrier).stdout == "0\n"
-    assert not ping(one, "10.0.0.2")
-    assert ping(one, "192.168.85.2")
+    assert misses(one, "10.0.0.2")
+    assert reaches(one, "192.168.85.2")
     one.reboot()
     assert one.run(carrier).stdout == "0\n"
     bare_lab.network.restore("linuxha1", "eth1")
     assert one.run(carrier).stdout == "1\n"
-    assert ping(one, "10.0.0.2")
+    assert reaches(one, "10.0.0.2")
 
 
 def test_a_silent_cut_leaves_the_carrier_and_may_be_one_way(running: Lab, one: Node, two: Node) -> None:
@@ -248,10 +254,10 @@ def test_a_silent_cut_leaves_the_carrier_and_may_be_one_way(running: Lab, one: N
         running.network.cut("linuxha1", "eth1", silent=True, direction=direction)
         assert one.run("cat /sys/class/net/eth1/carrier").stdout == "1\n"
         before = received(two)
-        assert not ping(one, "10.0.0.2")
+        assert misses(one, "10.0.0.2")
         assert (received(two) > before) is arrives
         running.network.restore("linuxha1", "eth1")
-    assert ping(one, "10.0.0.2")
+    assert reaches(one, "10.0.0.2")
     with pytest.raises(LabError, match="silent"):
         running.network.cut("linuxha1", "eth1", direction=Direction.OUT)
 
@@ -271,7 +277,7 @@ def test_an_interface_can_come_up_late(bare_lab: Lab) -> None:
     assert "DOWN" in node.run("ip -br addr show eth1").stdout
     bare_lab.network.release("linuxha1", "eth1")
     assert "10.0.0.1/24" in node.run("ip -br addr show eth1").stdout
-    assert ping(node, "10.0.0.2")
+    assert reaches(node, "10.0.0.2")
 
 
 def test_a_layer_is_made_offline_once_and_seen_in_the_machines() -> None:
@@ -311,7 +317,7 @@ def test_a_lab_whose_process_was_killed_is_cleared_away_by_the_next() -> None:
     assert traces("stale")
     with Lab(name="stale") as lab:
         lab.boot()
-        assert ping(lab["linuxha1"], "10.0.0.2")
+        assert reaches(lab["linuxha1"], "10.0.0.2")
     assert traces("stale") == []
 
 
@@ -320,8 +326,8 @@ def test_a_lab_in_use_is_refused_and_one_of_another_name_is_not(running: Lab, on
         pass
     with Lab(name="beside") as beside:
         beside.boot("linuxha1")
-        assert not ping(beside["linuxha1"], "192.168.85.2")
-    assert ping(one, "192.168.85.2")
+        assert misses(beside["linuxha1"], "192.168.85.2")
+    assert reaches(one, "192.168.85.2")
 
 
 def test_a_lab_left_running_is_used_by_hand_and_refused_to_others_until_ended() -> None:

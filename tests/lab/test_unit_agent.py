@@ -1,18 +1,10 @@
-"""Units on a real systemd: started, stopped, probed and watched while it is disturbed.
-
-The agent runs in the test's process and talks to the machine's sockets. systemd answers its private socket
-only to processes of its own pid namespace, so a relay in the machine passes the bytes on.
-"""
+"""Units on a real systemd: started, stopped, probed and watched while it is disturbed."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,172 +13,12 @@ from hbd.config.model import UnitResource
 from hbd.core.events import OK, Condition, Event, Outcome, ResourceSeen, Result
 from hbd.systemd1 import Systemd
 from hbd.units_boot import boot_warnings, order_after
-from tests.lab.lab import Lab
-from tests.lab.node import Node
+from tests.lab.relayed import HELD, UNITS, Machine, aside, booted, inside, machine, run, run_bare, until
 
-pytestmark = pytest.mark.lab
+__all__ = ["booted", "machine"]
 
-RELAY = """
-import asyncio, os, signal
-open('/run/relay.pid', 'w').write(str(os.getpid()))
-writers = set()
-def drop():
-    for writer in tuple(writers):
-        writer.transport.abort()
-async def pump(reader, writer):
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    writer.close()
-async def serve(reader, writer):
-    try:
-        inner = await asyncio.open_unix_connection('/run/systemd/private')
-    except OSError:
-        writer.close()
-        return
-    writers.add(writer)
-    await asyncio.gather(pump(reader, inner[1]), pump(inner[0], writer))
-    writers.discard(writer)
-async def main():
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, drop)
-    async with await asyncio.start_unix_server(serve, '/run/relay') as server:
-        print('ready', flush=True)
-        await server.serve_forever()
-asyncio.run(main())
-"""
-UNITS = Path("/run/systemd/system")
 SLEEP = "ExecStart=sleep infinity"
-
-
-class Machine:
-    """The machine with its relay, and units to write into it."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self._written: list[str] = []
-
-    def root(self, path: str) -> str:
-        """The computer's path of the machine's file."""
-        return f"/proc/{self.node.leader}/root{path}"
-
-    @property
-    def private(self) -> str:
-        return f"unix:path={self.root('/run/relay')}"
-
-    @property
-    def bus(self) -> str:
-        return f"unix:path={self.root('/run/dbus/system_bus_socket')}"
-
-    @property
-    def nowhere(self) -> str:
-        return f"unix:path={self.root('/run/nowhere')}"
-
-    def unit(self, name: str, *lines: str, unit: str = "", install: str = "") -> UnitResource:
-        """Write a service; `lines` are its [Service] section."""
-        text = f"[Unit]\n{unit}\n[Service]\n" + "\n".join(lines) + f"\n[Install]\n{install}\n"
-        self.node.write(str(UNITS / name), text)
-        self._written.append(name)
-        self.ctl("daemon-reload")
-        return UnitResource(name, name)
-
-    def ctl(self, *words: str, check: bool = True) -> str:
-        return self.node.run(["systemctl", *words], check=check).stdout.strip()
-
-    def show(self, unit: str, name: str) -> str:
-        return self.ctl("show", "--value", "-p", name, unit)
-
-    def break_connections(self) -> None:
-        self.node.run("kill -USR1 $(cat /run/relay.pid)")
-
-    def clean(self) -> None:
-        """Nothing of a test is left for the next."""
-        if self._written:
-            self.ctl("kill", "--signal=KILL", *self._written, check=False)
-            self.ctl("stop", *self._written, check=False)
-            for name in self._written:
-                self.node.run(["rm", "-rf", str(UNITS / name), f"{UNITS / name}.d"])
-        self.ctl("start", "dbus.socket", "dbus.service")
-        self.ctl("daemon-reload")
-        self.ctl("reset-failed")
-        self._written.clear()
-
-
-@pytest.fixture(scope="module")
-def booted() -> Iterator[Machine]:
-    with Lab(nodes=("linuxha1",)) as lab:
-        lab.boot()
-        node = lab["linuxha1"]
-        relay = node.popen(["python3", "-c", RELAY])
-        assert relay.stdout is not None
-        assert relay.stdout.readline() == "ready\n"
-        yield Machine(node)
-        relay.kill()
-        relay.wait()
-        relay.stdout.close()
-
-
-@pytest.fixture
-def machine(booted: Machine) -> Iterator[Machine]:
-    yield booted
-    booted.clean()
-
-
-@asynccontextmanager
-async def systemd_of(private: str, bus: str) -> AsyncIterator[Systemd]:
-    systemd = Systemd(private, bus)
-    keeping = asyncio.create_task(systemd.run())
-    try:
-        yield systemd
-    finally:
-        keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeping
-
-
-Test = Callable[[UnitAgent], Coroutine[Any, Any, None]]
-BareTest = Callable[[Systemd], Coroutine[Any, Any, None]]
-
-
-def run(machine: Machine, test: Test, private: str | None = None, bus: str | None = None) -> None:
-    """Run a test with an agent."""
-    run_bare(machine, lambda systemd: test(UnitAgent(systemd)), private, bus)
-
-
-def run_bare(machine: Machine, test: BareTest, private: str | None = None, bus: str | None = None) -> None:
-    """Run a test with a connection to systemd; what reached the loop's exception handler fails it."""
-    bugs: list[dict[str, Any]] = []
-
-    async def body() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context))
-        async with (
-            asyncio.timeout(40),
-            systemd_of(private or machine.private, bus or machine.bus) as systemd,
-        ):
-            await test(systemd)
-
-    asyncio.run(body())
-    assert bugs == []
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    while not reached():  # noqa: ASYNC110 — what is waited for happens in the machine
-        await asyncio.sleep(0.01)
-
-
-async def aside(job: Coroutine[Any, Any, Outcome], seconds: float = 0.5) -> asyncio.Task[Outcome]:
-    """Begin it, and see that it is still under way after a while."""
-    task = asyncio.create_task(job)
-    await asyncio.sleep(seconds)
-    assert not task.done(), task.result()
-    return task
-
-
-async def inside(machine: Machine, *words: str) -> None:
-    """systemctl in the machine, while the event loop goes on."""
-    await asyncio.to_thread(machine.ctl, *words)
+HELD_HERE = f"sh -c '{HELD}'"
 
 
 # ---------------------------------------------------------------- start and stop
@@ -223,12 +55,13 @@ def test_already_so_is_success_and_changes_nothing(machine: Machine) -> None:
 def test_a_notifying_service_is_started_only_once_it_says_so(machine: Machine) -> None:
     unit = machine.unit(
         "web.service", "Type=notify", "NotifyAccess=all",
-        "ExecStart=sh -c 'sleep 1; systemd-notify --ready; sleep infinity'",
+        f"ExecStart=sh -c '{HELD}; systemd-notify --ready; sleep infinity'",
     )  # fmt: skip
 
     async def test(agent: UnitAgent) -> None:
         start = await aside(agent.start(unit))
         assert await agent.probe(unit) is Condition.BUSY
+        await machine.open_gate()
         assert await start == OK
         assert await agent.probe(unit) is Condition.RUNNING
 
@@ -353,43 +186,54 @@ def test_a_unit_that_fails_and_restarts_for_ever_is_busy_until_it_is_stopped(mac
 
 
 def test_a_stop_under_way_is_followed_and_a_start_waits_for_its_end(machine: Machine) -> None:
-    unit = machine.unit("web.service", SLEEP, "ExecStop=sleep 1")
+    unit = machine.unit("web.service", SLEEP, f"ExecStop={HELD_HERE}")
 
     async def test(agent: UnitAgent) -> None:
         assert await agent.start(unit) == OK
         await inside(machine, "stop", "--no-block", "web.service")
         assert await agent.probe(unit) is Condition.BUSY
-        assert await (await aside(agent.stop(unit, leaving=False))) == OK
+        stop = await aside(agent.stop(unit, leaving=False))
+        await machine.open_gate()
+        assert await stop == OK
         assert await agent.start(unit) == OK
+        await machine.shut_gate()
         await inside(machine, "stop", "--no-block", "web.service")
-        assert await (await aside(agent.start(unit))) == OK
+        start = await aside(agent.start(unit))
+        await machine.open_gate()
+        assert await start == OK
         assert await agent.probe(unit) is Condition.RUNNING
 
     run(machine, test)
 
 
 def test_a_start_under_way_is_followed_and_a_stop_ends_it(machine: Machine) -> None:
-    unit = machine.unit("web.service", "ExecStartPre=sleep 1", SLEEP)
+    unit = machine.unit("web.service", f"ExecStartPre={HELD_HERE}", SLEEP)
 
     async def test(agent: UnitAgent) -> None:
         await inside(machine, "start", "--no-block", "web.service")
-        assert await (await aside(agent.start(unit))) == OK
+        start = await aside(agent.start(unit))
+        await machine.open_gate()
+        assert await start == OK
         assert await agent.stop(unit, leaving=False) == OK
+        await machine.shut_gate()
         await inside(machine, "start", "--no-block", "web.service")
         assert await agent.stop(unit, leaving=False) == OK
-        await asyncio.sleep(1.2)
+        await machine.open_gate()
+        await asyncio.sleep(0.3)
         assert await agent.probe(unit) is Condition.STOPPED
 
     run(machine, test)
 
 
 def test_a_stop_that_hangs_is_not_answered_before_the_unit_is_down(machine: Machine) -> None:
-    unit = machine.unit("web.service", SLEEP, "ExecStop=sleep 60", "TimeoutStopSec=1500ms")
+    unit = machine.unit("web.service", SLEEP, "ExecStop=sleep 60", "TimeoutStopSec=700ms")
 
     async def test(agent: UnitAgent) -> None:
         assert await agent.start(unit) == OK
+        began_s = time.monotonic()
         # Past systemd's limit it is killed, and then it is down: that is what counts.
-        assert await (await aside(agent.stop(unit, leaving=False), 1.2)) == OK
+        assert await agent.stop(unit, leaving=False) == OK
+        assert time.monotonic() - began_s >= 0.7
         assert machine.show("web.service", "ActiveState") == "failed"
 
     run(machine, test)
@@ -428,14 +272,15 @@ def test_an_alias_is_the_unit_it_stands_for(machine: Machine) -> None:
 
 
 def test_a_start_outlives_daemon_reexec_and_daemon_reload(machine: Machine) -> None:
-    unit = machine.unit("web.service", "ExecStartPre=sleep 3", SLEEP)
+    unit = machine.unit("web.service", f"ExecStartPre={HELD_HERE}", SLEEP)
 
     async def test(agent: UnitAgent) -> None:
-        start = await aside(agent.start(unit), 0.3)
+        start = await aside(agent.start(unit))
         await inside(machine, "daemon-reexec")
         assert not start.done()
         await inside(machine, "daemon-reload")
         assert not start.done()
+        await machine.open_gate()
         assert await start == OK
         assert machine.ctl("is-active", "web.service") == "active"
 
@@ -443,13 +288,14 @@ def test_a_start_outlives_daemon_reexec_and_daemon_reload(machine: Machine) -> N
 
 
 def test_a_stop_outlives_daemon_reexec(machine: Machine) -> None:
-    unit = machine.unit("web.service", SLEEP, "ExecStop=sleep 2")
+    unit = machine.unit("web.service", SLEEP, f"ExecStop={HELD_HERE}")
 
     async def test(agent: UnitAgent) -> None:
         assert await agent.start(unit) == OK
-        stop = await aside(agent.stop(unit, leaving=False), 0.3)
+        stop = await aside(agent.stop(unit, leaving=False))
         await inside(machine, "daemon-reexec")
         assert not stop.done()
+        await machine.open_gate()
         assert await stop == OK
         assert machine.show("web.service", "ActiveState") == "inactive"
 
@@ -457,12 +303,14 @@ def test_a_stop_outlives_daemon_reexec(machine: Machine) -> None:
 
 
 def test_a_start_on_the_bus_alone_outlives_daemon_reexec(machine: Machine) -> None:
-    unit = machine.unit("web.service", "ExecStartPre=sleep 2", SLEEP)
+    unit = machine.unit("web.service", f"ExecStartPre={HELD_HERE}", SLEEP)
 
     async def test(agent: UnitAgent) -> None:
-        start = await aside(agent.start(unit), 0.8)
+        start = asyncio.create_task(agent.start(unit))
+        await until(lambda: machine.show("web.service", "ActiveState") == "activating")
         await inside(machine, "daemon-reexec")
         assert not start.done()
+        await machine.open_gate()
         assert await start == OK
 
     run(machine, test, private=machine.nowhere)
@@ -470,23 +318,24 @@ def test_a_start_on_the_bus_alone_outlives_daemon_reexec(machine: Machine) -> No
 
 def test_a_start_under_way_that_fails_during_daemon_reexec_is_never_called_done(machine: Machine) -> None:
     unit = machine.unit(
-        "web.service", "Type=oneshot", "RemainAfterExit=yes", "ExecStart=sh -c 'sleep 1; false'"
+        "web.service", "Type=oneshot", "RemainAfterExit=yes", f"ExecStart=sh -c '{HELD}; false'"
     )
 
     async def test(agent: UnitAgent) -> None:
-        start = await aside(agent.start(unit), 0.8)
-        await inside(machine, "daemon-reexec")
+        start = await aside(agent.start(unit))
+        await asyncio.gather(inside(machine, "daemon-reexec"), machine.open_gate())
         assert (await start).result is Result.FAILED
 
     run(machine, test)
 
 
 def test_units_move_while_the_bus_is_down(machine: Machine) -> None:
-    unit = machine.unit("web.service", "ExecStartPre=sleep 1", SLEEP)
+    unit = machine.unit("web.service", f"ExecStartPre={HELD_HERE}", SLEEP)
 
     async def test(agent: UnitAgent) -> None:
-        start = await aside(agent.start(unit), 0.3)
+        start = await aside(agent.start(unit))
         await inside(machine, "stop", "dbus.service", "dbus.socket")
+        await machine.open_gate()
         assert await start == OK
         assert await agent.stop(unit, leaving=False) == OK
         assert machine.show("dbus.service", "ActiveState") == "inactive"
@@ -495,12 +344,14 @@ def test_units_move_while_the_bus_is_down(machine: Machine) -> None:
 
 
 def test_without_the_private_socket_a_start_outlives_the_bus_being_killed(machine: Machine) -> None:
-    unit = machine.unit("web.service", "ExecStartPre=sleep 2", SLEEP)
+    unit = machine.unit("web.service", f"ExecStartPre={HELD_HERE}", SLEEP)
 
     async def test(agent: UnitAgent) -> None:
-        start = await aside(agent.start(unit), 0.8)
+        start = asyncio.create_task(agent.start(unit))
+        await until(lambda: machine.show("web.service", "ActiveState") == "activating")
         await inside(machine, "kill", "--signal=KILL", "dbus.service")
         assert not start.done()
+        await machine.open_gate()
         assert await start == OK
 
     run(machine, test, private=machine.nowhere)
@@ -510,8 +361,8 @@ def test_a_machine_whose_systemd_cannot_be_reached_is_unknown_and_nothing_ends(m
     unit = machine.unit("web.service", SLEEP)
 
     async def test(agent: UnitAgent) -> None:
-        start = await aside(agent.start(unit), 0.5)
-        stop = await aside(agent.stop(unit, leaving=False), 0.5)
+        start = await aside(agent.start(unit))
+        stop = await aside(agent.stop(unit, leaving=False))
         assert await agent.probe(unit) is Condition.UNKNOWN
         for task in (start, stop):
             assert not task.done()
@@ -545,15 +396,18 @@ def test_no_outcome_is_wrong_when_the_connection_breaks_again_and_again(machine:
 
 
 def test_a_start_that_is_given_up_leaves_systemds_job_alone(machine: Machine) -> None:
-    unit = machine.unit("web.service", "ExecStartPre=sleep 1", SLEEP)
+    unit = machine.unit("web.service", f"ExecStartPre={HELD_HERE}", SLEEP)
 
     async def test(agent: UnitAgent) -> None:
-        start = await aside(agent.start(unit), 0.3)
+        start = asyncio.create_task(agent.start(unit))
+        await until(lambda: machine.show("web.service", "ActiveState") == "activating")
         start.cancel()
         await asyncio.wait([start])
         assert start.cancelled()
         assert await agent.probe(unit) is Condition.BUSY
-        assert await agent.start(unit) == OK
+        again = await aside(agent.start(unit))
+        await machine.open_gate()
+        assert await again == OK
 
     run(machine, test)
 
@@ -562,16 +416,15 @@ def test_while_we_are_being_stopped_a_unit_ordered_before_us_is_stopped_only_by_
     machine: Machine,
 ) -> None:
     unit = machine.unit("web.service", SLEEP)
-    machine.unit("us.service", SLEEP, "ExecStop=sleep 3", unit="After=web.service")
+    machine.unit("us.service", SLEEP, f"ExecStop={HELD_HERE}", unit="After=web.service")
 
     async def test(agent: UnitAgent) -> None:
         await inside(machine, "start", "web.service", "us.service")
         await inside(machine, "stop", "--no-block", "us.service")
-        patient = await aside(agent.stop(unit, leaving=False), 1)
-        began = time.monotonic()
+        patient = await aside(agent.stop(unit, leaving=False), 0.5)
         assert await agent.stop(unit, leaving=True) == OK
-        assert time.monotonic() - began < 0.5
         assert machine.show("us.service", "ActiveState") == "deactivating"
+        await machine.open_gate()
         assert await patient == OK
 
     run(machine, test)
@@ -621,13 +474,14 @@ def test_a_watch_of_an_idle_unit_asks_systemd_nothing(machine: Machine) -> None:
         seen: list[Event] = []
         watch = UnitAgent(systemd).watch(unit, Condition.UNKNOWN, seen.append)
         await until(lambda: bool(seen))
-        # systemd loads the unit for each question and drops it again, and signals both.
-        await asyncio.sleep(0.3)
         bus = systemd._bus
         assert bus is not None
-        asked = bus._serial
-        await asyncio.sleep(1)
-        assert bus._serial == asked
+        asked = [-1, bus._serial]
+        # systemd loads the unit for each question and drops it again, and signals both, in its own time.
+        while asked[-1] != asked[-2]:
+            assert len(asked) < 20, "it goes on asking"
+            await asyncio.sleep(0.8)
+            asked.append(bus._serial)
         watch.cancel()
 
     run_bare(machine, test)

@@ -45,13 +45,13 @@ def test_the_other_nodes_decisions_are_told_over_the_links_in_the_order_of_event
     # Both machines are on one kernel here, so their clocks since boot are one: the truth, within the way of
     # the messages, and of a busy machine.
     assert all(
-        record["local_ms"] == pytest.approx(record["at_ms"], abs=500)
+        record["local_ms"] == pytest.approx(record["at_ms"], abs=2000)
         for record in together
         if record["node"] == ONE
     )
     heads = [record for record in together if not record["under"]]
     assert [head["at_ms"] for head in heads] == pytest.approx(
-        sorted(head["at_ms"] for head in heads), abs=1000
+        sorted(head["at_ms"] for head in heads), abs=2000
     )
 
 
