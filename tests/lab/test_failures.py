@@ -239,13 +239,10 @@ def released_in_order(node: Node, since_us: int) -> list[Entry]:
 def check_release(pair: Lab, since_us: int) -> None:
     """linuxha1 has nothing left, addresses first; linuxha2 has everything, since linuxha1 is silent."""
     one, two = pair[ONE], pair[TWO]
-    told = released_in_order(one, since_us)
-    assert [entry.message for entry in told] == [
-        f"addresses off: {ADDRESS}",
-        "smb.service stopped",
-        "httpd.service stopped",
-        "everything is released",
-    ]
+    addresses, *others = [entry.message for entry in released_in_order(one, since_us)]
+    # An hbd whose starts took longer than the peer's patience has taken it off already.
+    assert addresses in (f"addresses off: {ADDRESS}", "addresses off: none was up")
+    assert others == ["smb.service stopped", "httpd.service stopped", "everything is released"]
     assert is_idle(one)
     two.wait_for_journal(f"node {ONE}: is dead", since_us=since_us)
     settle(pair, TWO, owned_by=TWO)
