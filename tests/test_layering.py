@@ -39,7 +39,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "netlink": VALUES,
     "systemd1": (*VALUES, "hbd.dbusio", "hbd.reconnecting"),
     "reconnecting": ("hbd.dbusio",),
-    "dbusio": VALUES,
+    "dbusio": ("hbd.dbusio_codec", "hbd.dbusio_match", "hbd.dbusio_stream"),
+    "dbusio_stream": ("hbd.dbusio_codec",),
+    "dbusio_match": ("hbd.dbusio_codec",),
+    "dbusio_codec": ("hbd.errors",),
     **{edge: (f"hbd.{edge}", *VALUES, *SHARED, *BARE) for edge in EDGES},
 }
 """First part of a module's name below hbd → what of ours it may import; `daemon` and `__main__` know all."""
@@ -58,7 +61,7 @@ OUTSIDE = ("open", "print", "input")
 
 ONE_IMPORTER = {
     "pyroute2": "netlink.py",
-    "dbus_next": "dbusio.py",
+    "dbus_next": "dbusio_codec.py",
     "cryptography": "core/auth.py",
     "serial": "media/tty.py",
     "rich": "ctl/terminal.py",

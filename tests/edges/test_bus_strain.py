@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hbd import dbusio
+from hbd import dbusio_stream
 from hbd.bus import names, rights
 from hbd.bus.announcer import MOST_FINISHED
 from hbd.bus.faults import LIMITS_EXCEEDED
@@ -84,7 +84,7 @@ def test_ten_thousand_changes_on_a_stopped_bus_pile_up_nowhere_and_the_last_is_t
                 service.publish(replace(VIEW, generation=number))
                 await asyncio.sleep(0)
                 most = max(most, connection._transport.get_write_buffer_size())
-            assert dbusio.CONGESTED_BYTES < most < dbusio.CONGESTED_BYTES + (16 << 10)
+            assert dbusio_stream.CONGESTED_BYTES < most < dbusio_stream.CONGESTED_BYTES + (16 << 10)
         finally:
             bus.signal(signal.SIGCONT)
         service.publish(replace(VIEW, generation=CHANGES, last_finished=(3, "done")))
@@ -127,7 +127,7 @@ def test_ends_of_transitions_that_a_stopped_bus_cannot_take_are_bounded_and_coun
 def test_a_bus_that_never_reads_again_is_left_for_a_new_connection(
     bus: Strained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dbusio, "STUCK_S", 0.3)
+    monkeypatch.setattr(dbusio_stream, "STUCK_S", 0.3)
 
     async def body(service: Service, asker: Asker) -> None:
         bus.signal(signal.SIGSTOP)

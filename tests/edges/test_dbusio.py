@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hbd import dbusio, reconnecting
+from hbd import dbusio_stream, reconnecting
 from hbd.dbusio import Bus, BusError, Message, NoAnswer, Variant
 from hbd.reconnecting import Reconnecting
 
@@ -108,7 +108,7 @@ def test_messages_that_wait_are_handed_on_a_few_in_each_turn_of_the_loop_and_in_
             while len(handed) < 1000:
                 await asyncio.sleep(0)
                 largest, before = max(largest, len(handed) - before), len(handed)
-            assert largest == dbusio.MESSAGES_PER_TURN
+            assert largest == dbusio_stream.MESSAGES_PER_TURN
             assert handed == list(range(1000))
 
     run(test())
@@ -285,7 +285,7 @@ def test_a_burst_of_signals_to_a_bus_that_does_not_read_arrives_whole_when_it_re
 def test_a_bus_that_never_reads_again_costs_bounded_memory_and_then_the_connection(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dbusio, "MAX_UNSENT_BYTES", 1 << 20)
+    monkeypatch.setattr(dbusio_stream, "MAX_UNSENT_BYTES", 1 << 20)
 
     async def test() -> None:
         async with two(broker) as (server, _):
