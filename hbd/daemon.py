@@ -8,21 +8,18 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import secrets
 import signal
 import threading
 import time
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hbd import __version__, abort, clock, configuration, cores, realtime, units_boot
 from hbd.agents.address import AddressAgent
@@ -41,7 +38,9 @@ from hbd.core.effects import Device, Kind, Level, Log, Quit, Reboot
 from hbd.core.events import HeldGroup, Reload, Stall, Started, Stop
 from hbd.core.membership import Identity
 from hbd.core.views import ClusterView, NodeStatus
-from hbd.driver import MESSAGES, Driver, Edges
+from hbd.crash import callback_failed, crash, crash_of, thread_failed
+from hbd.driver import MESSAGES, Driver
+from hbd.edges import Edges
 from hbd.errors import HbdError
 from hbd.history import History
 from hbd.jobs import Agent, Jobs
@@ -53,23 +52,18 @@ from hbd.media.table import Media
 from hbd.metrics.writer import Metrics
 from hbd.netlink import Netlink
 from hbd.notify import Notifier
+from hbd.places import Places, locked, parser
 from hbd.respawn import Keeper
 from hbd.state import RunDir, StateDir, Store
 from hbd.systemd1 import Systemd
 from hbd.watchdog import Watchdog
 
-EX_SOFTWARE, EX_OSERR, EX_CONFIG = 70, 71, 78
+EX_OSERR, EX_CONFIG = 71, 78
 """sysexits.h."""
 
-LOCK_WAIT_S = 20.0
-"""hbd-orphan.service may be releasing what the last daemon held."""
 LOAD_EVERY_S = 5.0
 LEASE_LIMIT_S = 3.0
 """For removing the lease's rules at an orderly end."""
-QUIET_EVERY_S = 0.5
-QUIET_ENOUGH = 4
-QUIET_LOOKS = 60
-"""Half seconds without a job before systemd is asked to reload, and how often that is looked at."""
 EXTEND_EVERY_S, EXTEND_BY_S = 5.0, 30.0
 RETRY_S = 5.0
 MOST_DEBUG = 255
@@ -77,23 +71,9 @@ MOST_DEBUG = 255
 log = logging.getLogger("hbd")
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where this daemon finds its files."""
-
-    config: Path
-    state: Path
-    run: Path
-
-    @property
-    def last_good(self) -> Path:
-        """A copy of the last configuration that was valid in this boot."""
-        return self.run / "config"
-
-
 def main(arguments: list[str], gone: list[str]) -> int:
     """The exit status. `gone`: addresses that were taken off before anything else."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     # Absolute: coreroot may take us elsewhere.
     directories = (options.config_dir, options.state_dir, options.run_dir)
     places = Places(*(Path(each).absolute() for each in directories))
@@ -101,7 +81,7 @@ def main(arguments: list[str], gone: list[str]) -> int:
         return _check(places.config)
     journal = Journal()
     route_logging(journal)
-    threading.excepthook = _thread_failed
+    threading.excepthook = thread_failed
     realtime.prepare_threads()
     abort.hold()
     logfiles = LogFiles(journal.alone)
@@ -112,7 +92,7 @@ def main(arguments: list[str], gone: list[str]) -> int:
         journal.log(Log(Level.WARN, Kind.ABSENCE, text))
     try:
         run = RunDir(places.run)
-        with _locked(places.run):
+        with locked(places.run):
             return _start(places, run, journal, logfiles, notifier)
     except ConfigError:
         return EX_CONFIG  # Every finding is in the journal.
@@ -196,40 +176,6 @@ def _held(run: RunDir) -> tuple[HeldGroup, ...]:
         return ()
 
 
-@contextlib.contextmanager
-def _locked(run: Path) -> Iterator[None]:
-    """One daemon for one run directory. Raises OSError if there is another."""
-    lock = os.open(run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline_s = time.monotonic() + LOCK_WAIT_S
-    told = False
-    try:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline_s:
-                    raise OSError(errno.EBUSY, "another hbd is running, or hbd-orphan.service") from None
-            if not told:
-                log.warning("another hbd, or hbd-orphan.service, is at work: waiting for it")
-                told = True
-            time.sleep(0.1)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hbd", description="A node of a high-availability cluster.")
-    environment = os.environ.get
-    parser.add_argument("--config-dir", default=environment("HBD_CONFIG_DIR") or "/etc/ha.d", metavar="D")
-    parser.add_argument("--state-dir", default=environment("HBD_STATE_DIR") or "/var/lib/hbd", metavar="D")
-    parser.add_argument("--run-dir", default=environment("HBD_RUN_DIR") or "/run/hbd", metavar="D")
-    parser.add_argument("--check", action="store_true", help="validate the configuration and exit (0 or 78)")
-    parser.add_argument("--version", action="version", version=f"hbd {__version__}")
-    return parser
-
-
 def _check(config_dir: Path) -> int:
     findings, valid = check(config_dir, local_node_name(config_dir))
     if findings:
@@ -273,10 +219,10 @@ class Daemon:
         try:
             return await self._serve(held)
         except Exception as bug:
-            _crash(bug)
+            crash(bug)
 
     async def _serve(self, held: tuple[HeldGroup, ...]) -> int:
-        asyncio.get_running_loop().set_exception_handler(_callback_failed)
+        asyncio.get_running_loop().set_exception_handler(callback_failed)
         netlink = Netlink()
         await netlink.open()
         self._systemd = Systemd(on_down=_systemd_is_away)
@@ -320,8 +266,11 @@ class Daemon:
         driver.subscribe(service.publish)
         driver.subscribe(self._metrics.show)
         for failed in (driver.failed, jobs.failed):
-            failed.add_done_callback(_crash_of)
+            failed.add_done_callback(crash_of)
         self._driver, self._jobs, self._clients = driver, jobs, clients
+        self._boot_order = units_boot.BootOrder(
+            self._systemd, self._state.store_units, lambda: jobs.in_flight > 0
+        )
         async with asyncio.TaskGroup() as self._background:
             for work in (
                 self._systemd.run(),
@@ -338,7 +287,7 @@ class Daemon:
             driver.post(Started(held, self._is_late(held), silent_ms, self._run.stall()))
             self._notifier.ready()
             realtime.quiet_collector()
-            self._spawn(self._settle_units())
+            self._settle_units()
             status = await self._end(await driver.ended)
             await settle(lease, LEASE_LIMIT_S)
             for task in self._tasks:
@@ -496,7 +445,7 @@ class Daemon:
         self._say(Level.INFO, f"Configuration reloaded: {'; '.join(changes.texts()) or 'unchanged'}")
         self._notifier.remark = ""
         self._adapt(new)
-        self._spawn(self._settle_units())
+        self._settle_units()
 
     def _say(self, level: Level, text: str) -> None:
         self._journal.log(Log(level, Kind.RELOAD, text))
@@ -506,6 +455,10 @@ class Daemon:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks.append(self._background.create_task(work))
+
+    def _settle_units(self) -> None:
+        if self._notifier.present:  # Else it is no service, and there is nothing to order.
+            self._spawn(self._boot_order.settle(_units(self._config)))
 
     async def _watch_load(self) -> None:
         while True:
@@ -527,71 +480,14 @@ class Daemon:
                 self._notifier.extend(EXTEND_BY_S)
             await asyncio.sleep(EXTEND_EVERY_S)
 
-    async def _a_quiet_moment(self) -> None:
-        """Systemd starts nothing while it reloads: let a takeover or a failback come first."""
-        quiet = 0
-        for _ in range(QUIET_LOOKS):
-            quiet = 0 if self._jobs.in_flight else quiet + 1
-            if quiet == QUIET_ENOUGH:
-                return
-            await asyncio.sleep(QUIET_EVERY_S)
-
-    async def _settle_units(self) -> None:
-        """Have systemd know which units hbd manages, and warn of those that it would start itself."""
-        if units_boot.DROP_IN.exists():
-            await self._a_quiet_moment()  # Ordered already, as it was: no hurry.
-        units = [
-            resource.unit
-            for group in self._config.groups
-            for resource in group.resources
-            if isinstance(resource, UnitResource)
-        ]
-        told = not self._notifier.present  # Not a service, so there is nothing to order.
-        while self._notifier.present:
-            try:
-                anew = await asyncio.to_thread(self._state.store_units, units)
-                async with asyncio.timeout(RETRY_S * 6):
-                    await units_boot.order_after(self._systemd, units, anew=anew)
-                await self._a_quiet_moment()
-                async with asyncio.timeout(RETRY_S * 6):
-                    for warning in await units_boot.boot_warnings(self._systemd, units):
-                        log.warning("%s", warning)
-                return
-            except (HbdError, OSError, TimeoutError) as error:
-                if not told:
-                    log.warning("hbd cannot be ordered after its units yet: %s", error or "no answer")
-                    told = True
-            await asyncio.sleep(RETRY_S)
-
-
-def _crash(bug: BaseException) -> NoReturn:
-    """End at once: unwinding would wait for tasks and threads, and a restart must not."""
-    log.critical("hbd ends because of a bug; what it started goes on running", exc_info=bug)
-    for handler in logging.getLogger().handlers:
-        handler.flush()
-    os._exit(EX_SOFTWARE)
-
-
-def _crash_of(failed: asyncio.Future[None]) -> None:
-    bug = None if failed.cancelled() else failed.exception()
-    if bug is not None:
-        _crash(bug)
-
-
-def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """Python would only print it, and what the thread was for would never be done again."""
-    if failed.exc_value is not None:  # None only while the interpreter ends.
-        _crash(failed.exc_value)
-
-
-def _callback_failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """asyncio would only log what a callback, or a task that nobody awaits, raised. It is our bug,
-    unless it is an error that was foreseen and only came too late for anybody to care."""
-    error = context.get("exception")
-    if error is None or isinstance(error, HbdError | OSError):
-        log.warning("%s", context["message"], exc_info=error)
-    else:
-        _crash(error)
+def _units(config: Config) -> list[str]:
+    """The units that hbd manages."""
+    return [
+        resource.unit
+        for group in config.groups
+        for resource in group.resources
+        if isinstance(resource, UnitResource)
+    ]
 
 
 def _systemd_is_away(reason: str) -> None:

@@ -4,7 +4,7 @@ The state directory is on disk; what changes at run time is written there by a t
 order, since a disk may be slow. The run directory is in memory (tmpfs): it is written in place, within
 tens of microseconds, so that a takeover waits for no other thread and no fsync.
 
-    /var/lib/hbd/generation   decimal text          /run/hbd/held    JSON, see `encode_held`
+    /var/lib/hbd/generation   decimal text          /run/hbd/held    JSON, see `hbd.heldtext`
     /var/lib/hbd/uuid         16 bytes              /run/hbd/alive   see `hbd.stale`
     /var/lib/hbd/hostcache    name TAB uuid TAB generation, a line for each peer
     /var/lib/hbd/freeze       mark of the freeze (odd = frozen), nodes that were frozen when last heard
@@ -21,19 +21,17 @@ and the same node under either daemon.
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
 import os
 import queue
 import threading
 import uuid as uuids
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from hbd.config.model import AddressResource, ResourceSpec, ScriptResource, UnitResource
+from hbd.config.model import UnitResource
 from hbd.core.effects import (
     FREEZE_MAX,
     FreezeRecord,
@@ -48,6 +46,8 @@ from hbd.core.effects import (
     StoreStall,
 )
 from hbd.core.events import Direction, HeldGroup, Stall
+from hbd.files import read, replace
+from hbd.heldtext import decode_held, encode_held
 from hbd.stale import ALIVE, FROZEN
 from hbd.starts import Starts
 
@@ -102,14 +102,14 @@ class StateDir:
     def store_units(self, units: Iterable[str]) -> bool:
         """The units to be guarded at boot, and whether they were others before. Raises OSError."""
         text = "".join(f"{unit}\n" for unit in sorted(set(units))).encode()
-        if _read(self._path / "units") == text:
+        if read(self._path / "units") == text:
             return False
         replace(self._path / "units", text)
         return True
 
     def _freeze(self, notes: list[Log]) -> FreezeRecord:
         """What is unreadable is no freeze: the peer knows better, and says so."""
-        content = _read(self._path / "freeze")
+        content = read(self._path / "freeze")
         if content is None:
             return FreezeRecord()
         try:
@@ -126,7 +126,7 @@ class StateDir:
     def _next_generation(self, hbgenmethod: str, wall_s: int, notes: list[Log]) -> int:
         stored: list[int] = []
         for path in (self._path / "generation", self._legacy / "hb_generation"):
-            content = _read(path)
+            content = read(path)
             if content is None:
                 continue
             try:
@@ -147,7 +147,7 @@ class StateDir:
         if uuidfrom == "nodename":
             return uuids.uuid5(uuids.NAMESPACE_DNS, f"{node}.node.linux-ha.org").bytes
         for path in (self._path / "uuid", self._legacy / "hb_uuid"):
-            found = _read(path)
+            found = read(path)
             if found is not None and len(found) == 16 and any(found):
                 break
         else:
@@ -155,14 +155,14 @@ class StateDir:
                 Log(Level.INFO, Kind.GENERIC, "No uuid found for current node - generating a new uuid.")
             )
             found = uuids.uuid4().bytes
-        if _read(self._path / "uuid") != found:
+        if read(self._path / "uuid") != found:
             replace(self._path / "uuid", found)
         return found
 
     def _peers(self) -> tuple[PeerRecord, ...]:
         """The host cache is only a cache: a line that cannot be read is a peer not known yet."""
         peers = []
-        for line in (_read(self._path / "hostcache") or b"").decode("utf-8", "replace").splitlines():
+        for line in (read(self._path / "hostcache") or b"").decode("utf-8", "replace").splitlines():
             with contextlib.suppress(ValueError):
                 name, uuid, generation = line.split("\t")
                 if len(bytes.fromhex(uuid)) in (0, 16):
@@ -188,7 +188,7 @@ class RunDir:
 
     def held(self) -> tuple[HeldGroup, ...]:
         """What the last daemon of this boot had started. Raises OSError, and ValueError on garbage."""
-        text = _read(self.path / "held")
+        text = read(self.path / "held")
         return decode_held(text) if text else ()
 
     def silent_ms(self, now_ms: int) -> int:
@@ -239,7 +239,7 @@ class RunDir:
     def stall(self) -> Stall:
         """The longest time that hbd did not run in this boot; none if that cannot be read."""
         try:
-            ms, wall_s = (_read(self.path / "stall") or b"").split()
+            ms, wall_s = (read(self.path / "stall") or b"").split()
             return Stall(int(ms), int(wall_s))
         except ValueError:
             return Stall()
@@ -342,9 +342,6 @@ class Store:
             self._log(Log(Level.ERROR, Kind.GENERIC, f"Cannot store {what}: {error}"))
 
 
-# ---------------------------------------------------------------- held
-
-
 def _to_be_started(groups: tuple[HeldGroup, ...]) -> set[str]:
     """Units that hbd has started here or is about to."""
     return {
@@ -354,94 +351,6 @@ def _to_be_started(groups: tuple[HeldGroup, ...]) -> set[str]:
         for resource in group.resources
         if isinstance(resource, UnitResource)
     }
-
-
-def encode_held(groups: tuple[HeldGroup, ...]) -> bytes:
-    """Compact JSON; `hbd.stale` finds the addresses in it without a parser."""
-    value = {
-        "groups": [
-            {
-                "group": group.group,
-                "direction": group.direction.value,
-                "epoch": group.epoch,
-                "failback": group.failback,
-                "resources": [_encode_resource(resource) for resource in group.resources],
-            }
-            for group in groups
-        ]
-    }
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def decode_held(text: bytes) -> tuple[HeldGroup, ...]:
-    """Raises ValueError if it is not what `encode_held` made."""
-    try:
-        return tuple(
-            HeldGroup(
-                group["group"],
-                Direction(group["direction"]),
-                group["epoch"],
-                group["failback"],
-                tuple(_decode_resource(resource) for resource in group["resources"]),
-            )
-            for group in json.loads(text)["groups"]
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not a record of held groups: {error!r}") from error
-
-
-def _encode_resource(resource: ResourceSpec) -> dict[str, Any]:
-    match resource:
-        case AddressResource():
-            return {"kind": "address", **asdict(resource)}
-        case UnitResource():
-            return {"kind": "unit", **asdict(resource)}
-        case ScriptResource():
-            # For `hbd.orphan`, which knows no way to make these names.
-            units = {verb: resource.unit_for(verb) for verb in ("start", "stop")}
-            return {"kind": "script", **asdict(resource), "units": units}
-
-
-def _decode_resource(value: dict[str, Any]) -> ResourceSpec:
-    members = {name: member for name, member in value.items() if name != "kind"}
-    match value["kind"]:
-        case "address":
-            return AddressResource(**members)
-        case "unit":
-            return UnitResource(**members)
-        case "script":
-            return ScriptResource(members["name"], members["path"], tuple(members["args"]))
-        case kind:
-            raise ValueError(f"a resource of unknown kind {kind!r}")
-
-
-# ---------------------------------------------------------------- files
-
-
-def replace(path: Path, content: bytes, durable: bool = True) -> None:
-    """Put a file in place as a whole; `durable` survives a loss of power. Raises OSError."""
-    new = f"{path}.new"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(descriptor, content)
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(new, path)
-    if durable:
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def _generation(content: bytes) -> int:

@@ -9,11 +9,16 @@ would hold up the restart of a killed hbd.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hbd.errors import HbdError
 from hbd.systemd1 import Systemd, UnitState
+
+log = logging.getLogger("hbd")
 
 DROP_IN = Path("/run/systemd/system/hbd-units.target.d/50-managed-units.conf")
 
@@ -28,8 +33,60 @@ _PULLED_BY = {
 
 _BOTH = "so that both machines would start it at boot"
 
+QUIET_EVERY_S = 0.5
+QUIET_ENOUGH = 4
+QUIET_LOOKS = 60
+"""Half seconds without a job before systemd is asked to reload, and how often that is looked at."""
+RETRY_S = 5.0
+ANSWER_S = 30.0
+
 _MOST_UNITS = 200
 """As many are looked at above one managed unit: more than lie between any service and its target."""
+
+
+class BootOrder:
+    """Keeps systemd's knowledge of the managed units up to date, when it costs nobody anything.
+
+    `list_units` stores them for systemd's generators and tells whether they were others before; `is_busy`
+    tells whether jobs are under way.
+    """
+
+    def __init__(
+        self, systemd: Systemd, list_units: Callable[[Sequence[str]], bool], is_busy: Callable[[], bool]
+    ) -> None:
+        self._systemd = systemd
+        self._list_units = list_units
+        self._is_busy = is_busy
+
+    async def settle(self, units: Sequence[str]) -> None:
+        """Have systemd know which units hbd manages, and warn of those that it would start itself."""
+        if _read(DROP_IN) is not None:
+            await self._a_quiet_moment()  # Ordered already, as it was: no hurry.
+        told = False
+        while True:
+            try:
+                anew = await asyncio.to_thread(self._list_units, units)
+                async with asyncio.timeout(ANSWER_S):
+                    await order_after(self._systemd, units, anew=anew)
+                await self._a_quiet_moment()
+                async with asyncio.timeout(ANSWER_S):
+                    for warning in await boot_warnings(self._systemd, units):
+                        log.warning("%s", warning)
+                return
+            except (HbdError, OSError, TimeoutError) as error:
+                if not told:
+                    log.warning("hbd cannot be ordered after its units yet: %s", error or "no answer")
+                    told = True
+            await asyncio.sleep(RETRY_S)
+
+    async def _a_quiet_moment(self) -> None:
+        """Systemd starts nothing while it reloads: let a takeover or a failback come first."""
+        quiet = 0
+        for _ in range(QUIET_LOOKS):
+            quiet = 0 if self._is_busy() else quiet + 1
+            if quiet == QUIET_ENOUGH:
+                return
+            await asyncio.sleep(QUIET_EVERY_S)
 
 
 async def order_after(

@@ -8,8 +8,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hbd"
 EDGES = (
-    "abort", "agents", "bus", "clock", "cores", "driver", "history", "jobs", "journal", "lease", "logs",
-    "media", "metrics", "notify", "realtime", "respawn", "state", "units_boot", "watchdog",
+    "abort", "agents", "bus", "clock", "cores", "history", "jobs", "journal", "lease", "logs",
+    "media", "metrics", "notify", "realtime", "respawn", "units_boot", "watchdog",
 )  # fmt: skip
 SHARED = ("hbd.netlink", "hbd.systemd1", "hbd.dbusio", "hbd.reconnecting")
 VALUES = (
@@ -36,6 +36,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "starts": (),
     "orphan": ("hbd.stale", "hbd.starts"),
     "errors": (),
+    "places": (),
+    "crash": ("hbd.errors",),
+    "edges": VALUES,
+    "files": (),
+    "heldtext": VALUES,
     "netlink": VALUES,
     "systemd1": (*VALUES, "hbd.dbusio", "hbd.reconnecting"),
     "reconnecting": ("hbd.dbusio",),
@@ -44,6 +49,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "dbusio_match": ("hbd.dbusio_codec",),
     "dbusio_codec": ("hbd.errors",),
     **{edge: (f"hbd.{edge}", *VALUES, *SHARED, *BARE) for edge in EDGES},
+    "driver": ("hbd.edges", *VALUES),
+    "state": ("hbd.files", "hbd.heldtext", *VALUES, *BARE),
 }
 """First part of a module's name below hbd → what of ours it may import; `daemon` and `__main__` know all."""
 

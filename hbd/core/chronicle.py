@@ -8,18 +8,18 @@ by it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
 
 from hbd.core import evidence
 from hbd.core.claims import Peer
 from hbd.core.custody import Custody
 from hbd.core.desk import Desk
-from hbd.core.effects import AbandonJob, DropAddresses, Effect, Note, StartJob, StartResource, StopResource
+from hbd.core.drafts import Draft, Drafts
+from hbd.core.effects import AbandonJob, DropAddresses, Effect, StartJob, StartResource, StopResource
 from hbd.core.events import JobId, Outcome, Result
 from hbd.core.exchange import Cause, Transition
 from hbd.core.groups import Group, Phase
 from hbd.core.membership import Membership
-from hbd.core.records import HEADS, MOST_STEPS, Decision, Evidence, Record, Step
+from hbd.core.records import HEADS, Decision, Record
 
 _MOVE = {
     Cause.STANDBY: Decision.STANDBY, Cause.TAKEOVER: Decision.TAKEOVER, Cause.FAILBACK: Decision.FAILBACK,
@@ -33,46 +33,22 @@ _LEFT = {
 _NEW: _Seen = (Phase.IDLE, False, False)
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A record that is still open."""
-
-    record: Record
-    steps: list[Step]
-    more: int = 0
-    ended: bool = False
-
-    def step(self, now_ms: int, text: str) -> None:
-        if len(self.steps) < MOST_STEPS:
-            self.steps.append(Step(now_ms - self.record.at_ms, text))
-        else:
-            self.more += 1
-
-    @property
-    def so_far(self) -> Record:
-        return replace(self.record, steps=tuple(self.steps))
-
-
 class Chronicle:
     """The records of one life of hbd."""
 
     def __init__(self, desk: Desk, membership: Membership, custody: Custody, keepalive_ms: int) -> None:
         self._desk, self._membership, self._custody = desk, membership, custody
-        self.keepalive_ms = keepalive_ms
-        self._count = 0
-        self._open: dict[int, _Draft] = {}
-        self._of_group: dict[str, _Draft] = {}
+        self._drafts = Drafts(desk, membership, keepalive_ms)
+        self._of_group: dict[str, Draft] = {}
         """The open record of each group that is between two states."""
-        self._insisting: dict[str, _Draft] = {}
+        self._insisting: dict[str, Draft] = {}
         self._seen: dict[str, _Seen] = {}
-        self._jobs: dict[JobId, tuple[_Draft, str]] = {}
-        self._alone: dict[JobId, _Draft] = {}
+        self._jobs: dict[JobId, tuple[Draft, str]] = {}
+        self._alone: dict[JobId, Draft] = {}
         """Records of a single job that moves no group."""
         self._transition: Transition | None = None
         self._gone = False
         self._starting = False
-        self._fresh: list[_Draft] = []
-        """Opened in this step."""
         self.latest: dict[str, Record] = {}
         """By group: the last decision about it, with its result if it has one."""
 
@@ -82,12 +58,13 @@ class Chronicle:
         """The first event."""
         self._starting = True
         cause = "hbd was started" + (" and finds what an earlier life of it held" if found else "")
-        self._begin(Decision.START, cause, "finds out who serves what")
+        self._drafts.begin(Decision.START, cause, "finds out who serves what")
 
     def word(self, frozen: bool, cause: str) -> None:
         """The cluster was frozen, or thawed."""
         action = "starts, stops and moves nothing" if frozen else "acts by its rules again"
-        self._end(self._begin(Decision.FREEZE if frozen else Decision.THAW, cause, action), "done")
+        draft = self._drafts.begin(Decision.FREEZE if frozen else Decision.THAW, cause, action)
+        self._drafts.end(draft, "done")
 
     def died(self, peer: Peer, deadtime_ms: int, frozen: bool) -> None:
         """A peer was declared dead, by silence or an oath. One that has said goodbye has a record of that."""
@@ -101,30 +78,31 @@ class Chronicle:
         cause = f"no heartbeat of {peer.name} for {silent_ms} ms"
         cause += f"; its deadtime is {deadtime_ms} ms" if known else ", which is initdead"
         cause = f"an operator confirms that {peer.name} is dead" if peer.sworn else cause
-        self._begin(Decision.DEAD, cause, action, peer=peer.name)
+        self._drafts.begin(Decision.DEAD, cause, action, peer=peer.name)
 
     def muted(self, peer: Peer, cause: str) -> None:
         """The addresses go off until the peer was asked."""
-        if self._find(Decision.MUTE) is None and self._custody.may_run_anything:
-            self._begin(Decision.MUTE, cause, f"takes its addresses off and asks {peer.name}", peer=peer.name)
+        if self._drafts.find(Decision.MUTE) is None and self._custody.may_run_anything:
+            action = f"takes its addresses off and asks {peer.name}"
+            self._drafts.begin(Decision.MUTE, cause, action, peer=peer.name)
 
     def refused(self, what: str, reason: str) -> None:
         """An operator does not get what was asked for."""
-        draft = self._begin(Decision.REFUSE, f"{what} was asked for", "does nothing")
-        self._end(draft, f"refused: {reason}")
+        draft = self._drafts.begin(Decision.REFUSE, f"{what} was asked for", "does nothing")
+        self._drafts.end(draft, f"refused: {reason}")
 
     def leaving(self, cause: str, frozen: bool) -> None:
         """hbd is being stopped."""
         action = "leaves everything running" if frozen else "releases everything and says goodbye"
-        self._begin(Decision.SHUTDOWN, cause, action)
+        self._drafts.begin(Decision.SHUTDOWN, cause, action)
 
     def left(self, frozen: bool = False) -> None:
         """This life is over."""
         self.follow(leaving=True)
-        draft = self._find(Decision.SHUTDOWN)
+        draft = self._drafts.find(Decision.SHUTDOWN)
         if draft is not None:
             stuck = self._custody.claims_anything and not frozen
-            self._end(draft, _LEFT[frozen, stuck])
+            self._drafts.end(draft, _LEFT[frozen, stuck])
 
     def job_done(self, job: JobId, outcome: Outcome) -> None:
         """What came of a step."""
@@ -133,7 +111,7 @@ class Chronicle:
             ended = "done" if outcome.result is Result.OK else f"{outcome.result.value}: {outcome.reason}"
             draft.step(self._desk.now.ms, f"{what}: {ended}")
             if self._alone.pop(job, None) is not None:
-                self._end(draft, ended)
+                self._drafts.end(draft, ended)
 
     # ------------------------------------------------------------ after a step
 
@@ -156,13 +134,13 @@ class Chronicle:
         if peer is not None and peer.gone is not self._gone:
             self._gone = peer.gone
             if peer.gone:
-                self._begin(
+                self._drafts.begin(
                     Decision.LEFT, f"{peer.name} has said goodbye", f"takes over what {peer.name} had",
                     peer=peer.name,
                 )  # fmt: skip
         if self._desk.has_jobs:
             self._note_jobs(self._desk.jobs)
-        if moved or self._fresh or (self._starting and custody.placed):
+        if moved or self._drafts.fresh or (self._starting and custody.placed):
             self._close_heads()
 
     def _forget_groups(self) -> None:
@@ -171,7 +149,7 @@ class Chronicle:
             del self._seen[key]
             draft = self._of_group.pop(key, None)
             if draft is not None:
-                self.latest[key] = self._end(draft, "released: no longer configured")
+                self.latest[key] = self._drafts.end(draft, "released: no longer configured")
 
     def _moved(self, group: Group, before: _Seen, leaving: bool) -> None:
         """From one phase to another; phases that were passed within the step are not seen."""
@@ -228,9 +206,9 @@ class Chronicle:
         """A handover was opened, or has ended."""
         before, self._transition = self._transition, self._custody.transitions.current
         now = self._transition
-        for draft in list(self._open.values()):
+        for draft in list(self._drafts.open.values()):
             if before is not None and draft.record.transition == before.number and not draft.record.group:
-                self._end(draft, before.result)
+                self._drafts.end(draft, before.result)
         if now is None:
             return
         peer = self._membership.peer
@@ -246,7 +224,7 @@ class Chronicle:
         names = [self._custody.groups[key].name for key in now.groups if key in self._custody.groups]
         where = "here" if now.inbound else f"to {name}"
         action = f"hands {', '.join(names)} over {where}" if names else f"hands over {where} what is meant"
-        self._begin(decision, cause, action, peer=name, transition=now.number)
+        self._drafts.begin(decision, cause, action, peer=name, transition=now.number)
 
     def _follow_conflicts(self) -> None:
         """Both nodes have a group, and this one keeps it."""
@@ -255,13 +233,13 @@ class Chronicle:
         for key in sorted(contested - self._insisting.keys()):
             group = groups.get(key)
             if group is not None and group.phase is Phase.STARTED and peer is not None:
-                self._insisting[key] = self._begin(
+                self._insisting[key] = self._drafts.begin(
                     Decision.INSIST, f"{peer.name} has {group.name} too, and gives way by the rule",
                     "keeps it", group=group.name, peer=peer.name,
                     evidence=evidence.of_group(peer, group),
                 )  # fmt: skip
         for key in [key for key in self._insisting if key not in contested]:
-            self._end(self._insisting.pop(key), "the other node let go of it")
+            self._drafts.end(self._insisting.pop(key), "the other node let go of it")
 
     def _note_jobs(self, jobs: Collection[Effect]) -> None:
         for effect in jobs:
@@ -269,7 +247,7 @@ class Chronicle:
                 self._jobs.pop(effect.job, None)
                 draft = self._alone.pop(effect.job, None)
                 if draft is not None:
-                    self._end(draft, "given up")
+                    self._drafts.end(draft, "given up")
             if not isinstance(effect, StartJob):
                 continue
             match effect.action:
@@ -286,14 +264,14 @@ class Chronicle:
                 self._jobs[effect.job] = (draft, what)
                 draft.step(self._desk.now.ms, what)
 
-    def _doing(self, job: JobId) -> _Draft | None:
+    def _doing(self, job: JobId) -> Draft | None:
         """Under which decision this is done."""
         for key, group in self._custody.groups.items():
             if job in (group.job, group.dropping):
-                return self._of_group.get(key) or self._find(Decision.MUTE)
+                return self._of_group.get(key) or self._drafts.find(Decision.MUTE)
         return None
 
-    def _in_place(self, effect: StartJob) -> _Draft | None:
+    def _in_place(self, effect: StartJob) -> Draft | None:
         """What others stopped is started again, or what they started is stopped; no group moves."""
         match effect.action:
             case StartResource(resource):
@@ -307,26 +285,26 @@ class Chronicle:
         group = next((g for g in self._custody.groups.values() if g.has(resource)), None)
         if group is None:
             return None
-        draft = self._begin(decision, cause, action, group=group.name)
+        draft = self._drafts.begin(decision, cause, action, group=group.name)
         self._alone[effect.job] = draft
         return draft
 
     # ------------------------------------------------------------ heads
 
     def _close_heads(self) -> None:
-        for draft in list(self._open.values()):
+        for draft in list(self._drafts.open.values()):
             number, decision = draft.record.number, draft.record.decision
             if decision not in HEADS or any(d.record.under == number for d in self._of_group.values()):
                 continue
             match decision:
                 case Decision.DEAD | Decision.LEFT:
-                    self._end(draft, self._gain(number))
+                    self._drafts.end(draft, self._gain(number))
                 case Decision.START if self._custody.placed:
                     self._starting = False
-                    self._end(draft, f"holds {self._custody.holding.value}")
+                    self._drafts.end(draft, f"holds {self._custody.holding.value}")
                 case Decision.MUTE if not self._custody.muted:
                     serves = self._custody.serving
-                    self._end(draft, "addresses are back" if serves else "released to the other node")
+                    self._drafts.end(draft, "addresses are back" if serves else "released to the other node")
                 case _:
                     pass
 
@@ -337,7 +315,7 @@ class Chronicle:
 
     def _head_of(self, group: Group, decision: Decision) -> int:
         transition = self._custody.transitions.current
-        for draft in reversed(self._open.values()):
+        for draft in reversed(self._drafts.open.values()):
             head = draft.record
             match head.decision:
                 case Decision.SHUTDOWN if decision is Decision.RELEASE:
@@ -355,16 +333,13 @@ class Chronicle:
                     pass
         return 0
 
-    def _find(self, decision: Decision) -> _Draft | None:
-        return next((d for d in self._open.values() if d.record.decision is decision), None)
-
     # ------------------------------------------------------------ records
 
     def _about(self, group: Group, decision: Decision, cause: str, action: str) -> None:
         peer = self._membership.peer
         transition = self._custody.transitions.current
         number = transition.number if transition is not None and group.key in transition.groups else 0
-        self._of_group[group.key] = self._begin(
+        self._of_group[group.key] = self._drafts.begin(
             decision, cause, action, group=group.name, peer="" if peer is None else peer.name,
             under=self._head_of(group, decision), transition=number,
             evidence=evidence.of_group(peer, group),
@@ -373,47 +348,22 @@ class Chronicle:
     def _close_group(self, group: Group, result: str) -> None:
         draft = self._of_group.pop(group.key, None)
         if draft is not None:
-            self.latest[group.key] = self._end(draft, result)
+            self.latest[group.key] = self._drafts.end(draft, result)
 
-    def _begin(
-        self, decision: Decision, cause: str, action: str, *, under: int = 0, group: str = "",
-        peer: str = "", transition: int = 0, evidence: tuple[Evidence, ...] = (),
-    ) -> _Draft:  # fmt: skip
-        now, channel, other = self._desk.now, self._membership.channel, self._membership.peer
-        self._count += 1
-        record = Record(
-            node=self._membership.name, life=self._membership.life, number=self._count,
-            generation=channel.generation, seq=channel.seq, at_ms=now.ms, wall_s=now.wall_s,
-            heard=(0, 0) if other is None else other.report_at, decision=decision, cause=cause,
-            action=action, under=under, group=group, peer=peer, transition=transition,
-            evidence=evidence + self._heard(peer),
-        )  # fmt: skip
-        draft = self._open[self._count] = _Draft(record, [])
-        self._fresh.append(draft)
-        return draft
+    @property
+    def keepalive_ms(self) -> int:
+        """By which late heartbeats are told from those in time; a reload may change it."""
+        return self._drafts.keepalive_ms
 
-    def _heard(self, peer: str) -> tuple[Evidence, ...]:
-        if not peer:
-            return ()
-        return evidence.heard(self._membership, peer, self._desk.now.ms, self.keepalive_ms)
-
-    def _end(self, draft: _Draft, result: str) -> Record:
-        more = f" ({draft.more} more steps)" if draft.more else ""
-        took_ms = self._desk.now.ms - draft.record.at_ms
-        ended = replace(draft.so_far, result=result + more, took_ms=took_ms)
-        draft.ended = True
-        del self._open[ended.number]
-        self._desk.emit(Note(ended))
-        return ended
+    @keepalive_ms.setter
+    def keepalive_ms(self, keepalive_ms: int) -> None:
+        self._drafts.keepalive_ms = keepalive_ms
 
     def tell(self) -> None:
         """Let out what was opened in this step and is still open."""
-        if self._fresh:
-            for draft in self._fresh:
-                if not draft.ended:
-                    self._desk.emit(Note(draft.so_far))
-            self._fresh.clear()
+        if self._drafts.fresh:
+            self._drafts.tell()
 
     def open_records(self) -> Iterator[Record]:
         """What is not decided to its end yet."""
-        return (draft.so_far for draft in self._open.values())
+        return self._drafts.records()

@@ -12,7 +12,8 @@ import socket
 import struct
 
 from hbd.config.model import Mcast
-from hbd.media.udp import Receivers, UdpMedium
+from hbd.media.udp import UdpMedium
+from hbd.media.udp_receiver import Receivers
 
 
 class McastMedium(UdpMedium):

@@ -10,7 +10,8 @@ from hbd.media.mcast import McastMedium
 from hbd.media.ping import PingMedium
 from hbd.media.serial import SerialMedium
 from hbd.media.tty import Ports
-from hbd.media.udp import BcastMedium, Receivers, Ucast6Medium, UcastMedium
+from hbd.media.udp import BcastMedium, Ucast6Medium, UcastMedium
+from hbd.media.udp_receiver import Receivers
 
 
 class Media:

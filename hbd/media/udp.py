@@ -1,21 +1,17 @@
 """Heartbeats over UDP: `bcast`, `ucast` and `ucast6`, and what `mcast.py` builds on.
 
-Media of one interface, port and IP version share one receiving socket (`Receivers`), because the kernel
-gives a datagram to only one of several sockets with the same port. So each datagram reaches the core once.
-It is posted under the medium whose target sent it; else under the first opened there.
+What comes in is heard on sockets that several media share (`udp_receiver.py`).
 
 Sockets are bound to the device, the source port is ephemeral and not looked at. A socket stays bound to a
 device that is renamed, and a broadcast address may change; so both are looked at again while sending.
-Facts: heartbeat 3.0.6's media, as seen on the wire and in `ss`; socket(7), ip(7), ipv6(7), netdevice(7).
+Facts: heartbeat 3.0.6's media, as seen on the wire; socket(7), ip(7), ipv6(7).
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import socket
-import struct
 import threading
 from abc import ABC, abstractmethod
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
@@ -24,112 +20,13 @@ from hbd.config.model import Bcast, Mcast, Ucast, Ucast6
 from hbd.core.effects import Transmit
 from hbd.core.events import CarrierSeen, DatagramReceived, LinkFailed, LinkOpened
 from hbd.media.base import Post
+from hbd.media.interface import IFF_RUNNING, bound_socket, broadcast_address, check_up, flags, index_of
+from hbd.media.udp_receiver import LINK_IS_GONE, Key, Receivers
 
-DRAIN = 256
-"""Datagrams read per wake-up. Enough that after a stall waiting heartbeats are heard before a timer
-declares their sender dead, and bounded so that a flood cannot keep the loop for itself."""
-BUFFER_BYTES = 65536
-"""Above the largest UDP payload over IPv4: nothing can arrive cut off. Too long is for the core to judge."""
 LOW_DELAY = 0x10
 """IP_TOS of ucast (3.0.6: IPTOS_LOWDELAY)."""
-LINK_IS_GONE = frozenset(
-    {errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EBADF}
-)
-"""Errors of a send after which a retry on the same socket is no use; others lose this datagram only."""
 LOOK_EVERY_S = 1.0
 """So often a sending medium looks whether its interface is still the one it opened."""
-IP_MULTICAST_ALL, IPV6_MULTICAST_ALL = 49, 29
-"""linux/in.h, linux/in6.h: whether groups that another socket has joined are heard as well."""
-SIOCGIFFLAGS, SIOCGIFBRDADDR, SIOCGIFNETMASK, SIOCGIFADDR = 0x8913, 0x8919, 0x891B, 0x8915
-IFF_UP, IFF_RUNNING = 0x1, 0x40
-
-
-class Receivers:
-    """The receiving sockets of one daemon, shared by interface, port and IP version."""
-
-    def __init__(self) -> None:
-        self._open: dict[_Key, _Receiver] = {}
-
-    def join(self, medium: UdpMedium) -> None:
-        """Have what arrives for this medium posted. Raises OSError."""
-        receiver = self._open.get(medium.key)
-        if receiver is None:
-            receiver = self._open[medium.key] = _Receiver(*medium.key)
-        receiver.media.append(medium)
-        try:
-            medium.tune(receiver.socket)
-        except OSError:
-            self.leave(medium)
-            raise
-
-    def leave(self, medium: UdpMedium) -> None:
-        """Post nothing more for it; the last one closes the socket."""
-        receiver = self._open.get(medium.key)
-        if receiver is None or medium not in receiver.media:
-            return
-        receiver.media.remove(medium)
-        if not receiver.media:
-            receiver.close()
-            del self._open[medium.key]
-
-
-_Key = tuple[str, int, socket.AddressFamily]
-
-
-class _Receiver:
-    """One socket on any address and one port of one interface.
-
-    SO_REUSEADDR, and not 3.0.6's SO_REUSEPORT: with the latter, a predecessor that hangs would still get
-    its share of our heartbeats; with the former the newest socket gets all of them.
-    """
-
-    def __init__(self, interface: str, port: int, family: socket.AddressFamily) -> None:
-        self.media: list[UdpMedium] = []
-        self._buffer = bytearray(BUFFER_BYTES)
-        self._view = memoryview(self._buffer)
-        self.socket = bound_socket(interface, family)
-        try:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family is socket.AF_INET6:
-                # IPv4's media have a socket of their own at this port.
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
-            else:
-                self.socket.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
-            self.socket.bind(("", port))
-        except OSError as why:
-            self.socket.close()
-            text = f"cannot receive on UDP port {port} of {interface}: {why.strerror}"
-            raise OSError(why.errno, text) from why
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self.socket, self._drain)
-
-    def close(self) -> None:
-        self._loop.remove_reader(self.socket)
-        self.socket.close()
-
-    def _drain(self) -> None:
-        receive, buffer, view = self.socket.recvfrom_into, self._buffer, self._view
-        for _ in range(DRAIN):
-            if not self.media:  # A posted datagram had the last one closed.
-                return
-            try:
-                length, sender = receive(buffer)
-            except BlockingIOError:
-                return
-            except OSError as why:
-                if why.errno in LINK_IS_GONE:
-                    for medium in tuple(self.media):
-                        medium.fail(why)
-                    return
-                continue  # An error report for an earlier datagram; reading it has cleared it.
-            self._medium_for(sender[0]).receive(bytes(view[:length]))
-
-    def _medium_for(self, sender: str) -> UdpMedium:
-        for medium in self.media:
-            if medium.destination == sender:
-                return medium
-        return self.media[0]
 
 
 class UdpMedium(ABC):
@@ -155,14 +52,14 @@ class UdpMedium(ABC):
         return self._to[0]
 
     @property
-    def key(self) -> _Key:
+    def key(self) -> Key:
         """Which receiving socket it shares."""
         return self.spec.interface, self.spec.port, self._family
 
     def open(self, post: Post) -> None:
         """Begin; post LinkOpened. Raises OSError if the interface is missing, down or without an address."""
         assert self._post is None, "opened twice"
-        _check_up(self.spec.interface)
+        check_up(self.spec.interface)
         self._open(post, self._destination())
 
     def send(self, message: Transmit) -> None:
@@ -220,7 +117,7 @@ class UdpMedium(ABC):
 
     def _look_for_a_carrier(self) -> None:
         """Tell the core if that has changed. A lost one is no failure: it comes back by itself."""
-        carrier = bool(_flags(self.spec.interface) & IFF_RUNNING)
+        carrier = bool(flags(self.spec.interface) & IFF_RUNNING)
         if carrier is not self._carrier and self._post is not None:
             self._carrier = carrier
             self._post(CarrierSeen(self.spec, carrier))
@@ -231,7 +128,7 @@ class UdpMedium(ABC):
         if now_s < self._look_at_s:
             return
         self._look_at_s = now_s + LOOK_EVERY_S
-        if _index_of(self.spec.interface) != self._index:
+        if index_of(self.spec.interface) != self._index:
             raise OSError(errno.ENODEV, "the interface was renamed, or another took its place")
         self._look_for_a_carrier()
         self._follow()
@@ -292,7 +189,7 @@ class UcastMedium(UdpMedium):
         try:
             IPv4Address(self.spec.target)
         except AddressValueError:
-            _check_up(self.spec.interface)
+            check_up(self.spec.interface)
             self._resolve(post)
         else:
             super().open(post)
@@ -351,69 +248,3 @@ class Ucast6Medium(UdpMedium):
 
     def _prepare(self, sender: socket.socket) -> None:
         sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, LOW_DELAY)
-
-
-def bound_socket(interface: str, family: socket.AddressFamily) -> socket.socket:
-    """A non-blocking UDP socket bound to the device. Raises OSError that names it."""
-    made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
-    except OSError as why:
-        made.close()
-        raise OSError(why.errno, f"cannot use interface {interface}: {why.strerror}") from why
-    return made
-
-
-def _index_of(interface: str) -> int:
-    """The kernel's number of the interface; 0 if there is none of that name."""
-    try:
-        return socket.if_nametoindex(interface)
-    except OSError:
-        return 0
-
-
-def _check_up(interface: str) -> None:
-    """Raises OSError unless the interface exists and is up."""
-    if not _flags(interface) & IFF_UP:
-        raise OSError(errno.ENETDOWN, f"interface {interface} is down")
-
-
-def _flags(interface: str) -> int:
-    """netdevice(7)'s flags. Raises OSError if there is no such interface."""
-    flags: int = struct.unpack_from("=H", _ask(interface, SIOCGIFFLAGS))[0]
-    return flags
-
-
-def broadcast_address(interface: str) -> str:
-    """The broadcast address of an interface. Raises OSError if it has no IPv4 address.
-
-    Where none was set (`ip address add` without `broadcast +`) it is the highest address of the subnet;
-    3.0.6 would send to 0.0.0.0, which is this machine itself.
-    """
-    shown = _ipv4(interface, SIOCGIFBRDADDR)
-    if shown != IPv4Address(0):
-        return str(shown)
-    address, mask = _ipv4(interface, SIOCGIFADDR), _ipv4(interface, SIOCGIFNETMASK)
-    return str(IPv4Address(int(address) | ~int(mask) & 0xFFFFFFFF))
-
-
-def _ipv4(interface: str, question: int) -> IPv4Address:
-    """From a struct sockaddr_in: family and port, then the address."""
-    return IPv4Address(_ask(interface, question)[4:8])
-
-
-def _ask(interface: str, question: int) -> bytes:
-    """One ioctl about an interface: what follows its name in struct ifreq."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        request = struct.pack("16s24x", interface.encode())
-        try:
-            return fcntl.ioctl(asking, question, request)[16:]
-        except OSError as why:
-            match why.errno:
-                case errno.ENODEV:
-                    text = f"there is no interface {interface}"
-                case errno.EADDRNOTAVAIL:
-                    text = f"interface {interface} has no IPv4 address"
-                case _:
-                    text = f"interface {interface}: {why.strerror}"
-            raise OSError(why.errno, text) from why

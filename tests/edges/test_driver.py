@@ -52,7 +52,8 @@ from hbd.core.events import (
     Tick,
 )
 from hbd.core.views import ClusterState, ClusterView, Holding
-from hbd.driver import SHOW_EVERY_S, Driver, Edges, Post
+from hbd.driver import SHOW_EVERY_S, Driver
+from hbd.edges import Edges, Post
 from hbd.errors import Refused
 
 ETH0 = Ucast("eth0", "10.0.0.2", 694)

@@ -20,8 +20,9 @@ from hbd.core.effects import (
     StorePeers,
 )
 from hbd.core.events import Direction, HeldGroup
+from hbd.heldtext import decode_held, encode_held
 from hbd.stale import held_addresses
-from hbd.state import RunDir, StateDir, Store, decode_held, encode_held
+from hbd.state import RunDir, StateDir, Store
 
 WALL_S = 1_800_000_000
 GROUP = HeldGroup(

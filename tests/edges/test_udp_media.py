@@ -13,8 +13,9 @@ from hbd.config.model import Bcast, MediumSpec, Ucast
 from hbd.core.effects import Transmit
 from hbd.core.events import CarrierSeen, DatagramReceived, Event, LinkFailed, LinkOpened
 from hbd.media.base import Medium
+from hbd.media.interface import broadcast_address
 from hbd.media.table import Media
-from hbd.media.udp import UcastMedium, broadcast_address
+from hbd.media.udp import UcastMedium
 from tests.edges.namespaces import Namespace, cable, pair, until
 
 PORT = 694
