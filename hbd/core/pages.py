@@ -19,30 +19,45 @@ MOST_EVIDENCE = 64
 def pack(records: Sequence[Record], most_bytes: int) -> bytes:
     """The newest of these that fit, at least one; the oldest of them first. One that is too long by itself
     loses its steps and evidence from the end, then the ends of its texts."""
+    lines = _newest(records)
+    best = _packed(lines, most_bytes)
+    if best is not None:
+        return best
+    # As many as fit: a heartbeat waits for this, so not one more after the other.
+    fit, too_many = 0, len(lines)
+    while too_many - fit > 1:
+        some = (fit + too_many) // 2
+        packed = _packed(lines[-some:], most_bytes)
+        fit, too_many, best = (fit, some, best) if packed is None else (some, too_many, packed)
+    if best is not None:
+        return best
+    shortened = (_packed([encode(shorter)], most_bytes) for shorter in _shortened(records[-1]))
+    return next((packed for packed in shortened if packed is not None), zlib.compress(b""))
+
+
+def _newest(records: Sequence[Record]) -> list[bytes]:
+    """As many as may be in one page before it is packed; and the newest, however long."""
     lines: list[bytes] = []
-    best = zlib.compress(b"")
+    size = 0
     for record in reversed(records[-MOST_RECORDS:]):
-        lines.insert(0, encode(record))
-        raw = b"".join(lines)
-        packed = zlib.compress(raw)
-        if len(packed) > most_bytes or len(raw) > MOST_RAW_BYTES:
+        line = encode(record)
+        size += len(line)
+        if lines and size > MOST_RAW_BYTES:
             break
-        best = packed
-    else:
-        return best
-    if len(lines) > 1:
-        return best
-    for shorter in _shortened(records[-1]):
-        raw = encode(shorter)
-        best = zlib.compress(raw)
-        if len(best) <= most_bytes and len(raw) <= MOST_RAW_BYTES:
-            break
-    return best
+        lines.append(line)
+    return lines[::-1]
+
+
+def _packed(lines: Sequence[bytes], most_bytes: int) -> bytes | None:
+    """None if these are too many."""
+    raw = b"".join(lines)
+    packed = zlib.compress(raw) if len(raw) <= MOST_RAW_BYTES else b""
+    return packed if packed and len(packed) <= most_bytes else None
 
 
 def _shortened(record: Record) -> Iterator[Record]:
     for steps, evidence, length in (
-        (32, 16, 400), (8, 8, 400), (4, 4, 200), (2, 2, 100), (0, 0, 100), (0, 0, 40), (0, 0, 8),
+        (32, 16, 200), (8, 8, 400), (4, 4, 200), (2, 2, 100), (0, 0, 100), (0, 0, 40), (0, 0, 8),
     ):  # fmt: skip
         shorter = _with_texts(record, length)
         more = len(shorter.steps) - steps

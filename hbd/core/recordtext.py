@@ -15,7 +15,8 @@ LONGEST_TEXT = 2000
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 """What JSON that is no record may raise: wrong names and types, no finite number, too many brackets."""
 
-_UINT32, _INT63 = 2**32 - 1, 2**63 - 1
+_UINT32, _INT53 = 2**32 - 1, 2**53 - 1
+"""Numbers of the bus; and of whatever reads JSON, so that sums of times fit the bus, too."""
 
 Name = tuple[int, int]
 
@@ -25,6 +26,8 @@ def encode(record: Record) -> bytes:
     value = asdict(record) | {"decision": record.decision.value}
     for text in ("cause", "action", "result"):
         value[text] = value[text][:LONGEST_TEXT]
+    for part in (*value["steps"], *value["evidence"]):
+        part["text"] = part["text"][:LONGEST_TEXT]
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
@@ -66,7 +69,7 @@ def _can_be_carried(record: Record) -> bool:
     times = [step.after_ms for step in record.steps]
     times += [each.ago_ms for each in record.evidence if each.ago_ms is not None]
     return all(0 <= number <= _UINT32 for number in small) and all(
-        0 <= number <= _INT63 for number in (*large, *times)
+        0 <= number <= _INT53 for number in (*large, *times)
     )
 
 

@@ -38,8 +38,11 @@ PAGE_BYTES = 1000
 LINE_PAGE_BYTES = 500
 """Where there are serial lines: at 19200 baud such a message takes half a second."""
 MOST_SKIP = 100_000
+NO_BOOT = "-"
+"""Where the kernel does not tell which boot this is; no field may be empty."""
 _TOKEN = re.compile(r"[0-9a-f.]{1,40}")
-_INT63 = (1 << 63) - 1
+_INT53 = (1 << 53) - 1
+"""As in a record: the sum of two such times fits the bus."""
 
 
 @dataclass(slots=True)
@@ -170,7 +173,7 @@ class Retelling:
         peer = self._membership.peer
         if peer is not None and peer.name == found.node and self._may_hear(peer):
             page = pages.pack(found.records, self._page_bytes)
-            now_ms, boot = self._desk.now.ms, found.boot[:64]
+            now_ms, boot = self._desk.now.ms, found.boot[:64] or NO_BOOT
             self._membership.say(protocol.hbd_tell(peer.name, found.token, now_ms, boot, page))
 
     def _was_told(self, peer: Peer, message: Message) -> bool:
@@ -180,7 +183,7 @@ class Retelling:
         if not self.open or token != self.open[0].token or not self._may_hear(peer):
             self.dropped += 1
             return False
-        theirs_ms, boot = message.hex(protocol.NOW, _INT63), message.text(protocol.BOOT)
+        theirs_ms, boot = message.hex(protocol.NOW, _INT53), message.text(protocol.BOOT)
         page = message.raw(protocol.PAGE)
         if theirs_ms is None or boot is None or page is None or len(page) > pages.MOST_RAW_BYTES:
             raise BadField("an answer with decisions is incomplete, or too long")

@@ -47,7 +47,7 @@ async def _with_the_others(
 ) -> list[story.Story]:
     """The other node is asked for as many stories as are shown, and for the start of the one before."""
     with terminal.progress("asking the other node"):
-        records = await daemon.peer_history(lambda known: len(story.stories(known)) > most + 1)
+        records = await daemon.peer_history(lambda known: story.suffice(known, most))
     theirs = story.stories(records)[-most:]
     told = merge.merged(ours, theirs)
     # For programs, each record as its node keeps it.

@@ -19,6 +19,8 @@ Story = tuple[Told, ...]
 """The head first."""
 
 WIDTH = 100
+MOST_RECORDS = 1000
+"""Taken from the other node, which keeps half of that: whoever tells without end is broken."""
 
 _TITLES = {
     "start": "hbd begins",
@@ -61,6 +63,12 @@ def stories(records: Iterable[Told]) -> list[Story]:
         else:
             above.append(record)
     return sorted((tuple(told) for told in heads.values()), key=lambda story: when(story[0]))
+
+
+def suffice(records: Sequence[Told], most: int) -> bool:
+    """Whether these are enough for so many stories, the first of which may lack its beginning; or more than
+    any node keeps."""
+    return len(records) >= MOST_RECORDS or len(stories(records)) > most + 1
 
 
 def when(record: Told) -> tuple[int, int]:

@@ -44,6 +44,21 @@ def test_a_page_holds_the_newest_that_fit_and_they_come_back_as_they_were() -> N
     assert found == tuple(kept[-len(found) :])
 
 
+def test_records_of_which_one_page_holds_a_few_are_as_many_as_fit_and_not_one_less() -> None:
+    kept = [replace(DEAD, number=n, cause=noise(60, n)) for n in range(1, 50)]
+    most = len(pages.pack(kept[-7:], 60_000))
+    assert len(pages.unpack(pages.pack(kept, most), "linuxha1")) == 7
+    assert len(pages.unpack(pages.pack(kept, most - 1), "linuxha1")) == 6
+
+
+def test_no_text_of_a_record_is_longer_than_a_line_may_be() -> None:
+    endless = noise(10_000)
+    long = replace(DEAD, steps=(Step(1, endless),), evidence=(Evidence(endless),))
+    assert encode(long) == encode(
+        replace(long, steps=(Step(1, endless[:2000]),), evidence=(Evidence(endless[:2000]),))
+    )
+
+
 def test_twenty_short_ones_are_a_page_and_none_is_one_too() -> None:
     kept = [replace(TAKE, number=n) for n in range(1, 50)]
     assert pages.unpack(pages.pack(kept, 60_000), "linuxha1") == tuple(kept[-20:])
@@ -78,7 +93,7 @@ def test_what_another_version_wrote_is_passed_over_and_the_rest_is_read() -> Non
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"life": 1 << 32}, {"number": -1}, {"at_ms": 1 << 63}, {"wall_s": -5}, {"heard": [1, -1]},
+        {"life": 1 << 32}, {"number": -1}, {"at_ms": 1 << 53}, {"wall_s": -5}, {"heard": [1, -1]},
         {"heard": [1 << 40, 1]}, {"took_ms": float("inf")}, {"node": "linuxha2"}, {"heard": 7},
         {"evidence": [{}]}, {"steps": [{"after_ms": -1, "text": "x"}]}, {"transition": 10**4000},
         {"steps": [{"after_ms": 1, "text": "x"}] * 1000},

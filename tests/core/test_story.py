@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from hbd.bus import records
@@ -46,6 +47,14 @@ def test_what_followed_from_a_decision_stands_in_its_time_line() -> None:
         "       80 ms  192.168.85.3: started",
         "  result      took 192.168.85.3, after 80 ms",
     ]
+
+
+def test_the_other_node_is_asked_for_enough_and_not_without_end() -> None:
+    assert not story.suffice(told(DEAD, TAKE), 1)
+    assert story.suffice(told(*(replace(DEAD, number=n) for n in (1, 2, 3))), 1)
+    of_one_story = told(DEAD, *(replace(TAKE, number=n) for n in range(5, 1005)))
+    assert not story.suffice(of_one_story[:999], 1)
+    assert story.suffice(of_one_story[:1000], 1)
 
 
 def test_json_has_the_names_of_the_contract_in_snake_case() -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from hbd.bus import records
 from hbd.bus.projection import Properties
+from hbd.bus.values import variants
 from hbd.core import message as f
 from hbd.core import pages, protocol
 from hbd.core.effects import Retold
-from hbd.core.events import AskPeer, DatagramReceived, RequestId
+from hbd.core.events import AskPeer, DatagramReceived, Recalled, RequestId
 from hbd.core.message import Message, Value
 from hbd.core.records import Record
+from hbd.core.recordtext import encode as encode_record
 from hbd.core.retelling import PAGE_BYTES, TRIES, TRY_MS
 from hbd.core.wire import Framing, decode, encode
 from hbd.ctl import merge, story
@@ -212,6 +214,26 @@ def test_a_flood_of_questions_costs_a_few_answers_and_delays_no_heartbeat() -> N
     assert pair.owners() == at_home(pair.groups)
 
 
+def test_a_node_that_does_not_know_its_boot_answers_all_the_same() -> None:
+    pair = at_rest()
+    since = len(pair.messages)
+    pair.alpha.post(Recalled("beta", "7.1", (), ""))
+    pair.run(100)
+    assert count(pair, protocol.HBD_TELL, since) == 1
+
+
+def test_the_latest_times_that_are_believed_fit_the_bus_when_the_clocks_difference_is_added() -> None:
+    pair = at_rest()
+    most = (1 << 53) - 1
+    latest = encode_record(replace(newest(pair.beta), at_ms=most, wall_s=most, boot="b"))
+    found = pages.unpack(zlib.compress(latest), "beta")
+    for behind_ms in (most, -most):
+        (shown,) = records.retold(Retold(RequestId(1), found, "b", behind_ms))
+        assert variants(shown)["LocalMs"].value == most + behind_ms
+    too_late = encode_record(replace(newest(pair.beta), at_ms=most + 1))
+    assert pages.unpack(zlib.compress(too_late), "beta") == ()
+
+
 def test_a_question_that_was_recorded_and_comes_again_is_answered_no_faster() -> None:
     pair = at_rest()
     since = len(pair.messages)
@@ -255,6 +277,7 @@ BAD_ANSWERS: dict[str, tuple[tuple[str, Value], ...]] = {
     "no page": NOW_BOOT,
     "no clock": ((protocol.BOOT, "b"), EMPTY),
     "a clock beyond all": ((protocol.NOW, "f" * 17), (protocol.BOOT, "b"), EMPTY),
+    "a clock that no sum may hold": ((protocol.NOW, "20000000000000"), (protocol.BOOT, "b"), EMPTY),
     "noise": (*NOW_BOOT, (protocol.PAGE, bytes(range(256)))),
     "more than there may be": (*NOW_BOOT, (protocol.PAGE, zlib.compress(bytes(10_000_000)))),
     "too many lines": (*NOW_BOOT, (protocol.PAGE, zlib.compress(b"{}\n" * 1000))),
