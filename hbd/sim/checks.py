@@ -31,8 +31,6 @@ ADDRESS_GRACE_MS = 60
 def addresses_on_both(machines: Machines) -> list[str]:
     """Service addresses that two machines have at this moment, both by hbd."""
     first, second = machines
-    if not (first.running and second.running):
-        return []
     return [
         identity
         for identity in first.running.keys() & second.running.keys()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from hbd.config.model import AddressResource, Client, Config, Ping, ResourceSpec, Serial
@@ -207,12 +208,17 @@ class Machine:
     def kill_daemon(self) -> None:
         """kill -9: resources stay, jobs of systemd go on, everything in memory is gone."""
         if self.core is not None:
-            self.core = None
-            self._life += 1
+            self._forget_core(self.core)
             self._jobs.clear()
             self._watched.clear()
             self._inbox.clear()
             self.absent_since_ms = self.world.now_ms
+
+    def _forget_core(self, core: Cluster) -> None:
+        """The process is gone; what `/run` has of it stays."""
+        self.patience_ms = core.restart_patience_ms
+        self.core = None
+        self._life += 1
 
     def forget_jobs(self) -> None:
         """Whoever was to tell the end of the jobs that are under way does not work."""
@@ -274,7 +280,6 @@ class Machine:
             if self.core is not core:
                 return
             self._perform(effect)
-        self.patience_ms = core.restart_patience_ms
         self.world.stepped(self, event, effects)
         if self.core is core:
             self._arm()
@@ -307,7 +312,7 @@ class Machine:
         match effect:
             case Transmit(payload):
                 self.world.transmit(self, payload)
-            case Log() | Permit() | CloseLink() | Forward():
+            case Log() | Permit() | KeepLease() | CloseLink() | Forward():
                 pass
             case Note(record):
                 self.noted[record.name] = record
@@ -347,11 +352,11 @@ class Machine:
                 self._jobs.discard((self._life, job))
                 self._abandoned.add((self._life, job))
             case Quit(_, reboot):
+                assert self.core is not None
                 self.quit, self.reboot = True, reboot
                 self._unguarded = reboot is Reboot.NO
-                self.core = None
+                self._forget_core(self.core)
                 self.absent_since_ms = self.world.now_ms
-                self._life += 1
             case Watch(resource, known):
                 self._watched.add(resource.identity)
                 if (resource.identity in self.running) is not (known is Condition.RUNNING):
@@ -370,7 +375,7 @@ class Machine:
             case StoreFreeze(record):
                 self.freeze_record = record
                 self._unguarded = record.mark & 1 == 1
-            case ArmLease() | DisarmLease() | KeepLease() | EndLease():
+            case ArmLease() | DisarmLease() | EndLease():
                 pass
 
     def _client_stopped(self, client: Client, ran: bool) -> None:
@@ -528,17 +533,15 @@ class Machine:
 
     def _later(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Goes on without the daemon, but not without the machine; a frozen machine does it when it wakes."""
-        boot = self._boot
+        self.world.at(delay_ms, partial(self._due, self._boot, action))
 
-        def due() -> None:
-            if boot != self._boot:
-                return
-            if self.frozen:
-                self.world.at(10, due)
-                return
-            action()
-
-        self.world.at(delay_ms, due)
+    def _due(self, boot: int, action: Callable[[], None]) -> None:
+        if boot != self._boot:
+            return
+        if self.frozen:
+            self.world.at(10, partial(self._due, boot, action))
+            return
+        action()
 
     def _end(self, ticket: Ticket, outcome: Outcome) -> None:
         if ticket in self._jobs:

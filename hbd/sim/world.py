@@ -181,11 +181,13 @@ class World:
 
     def stepped(self, machine: Machine, event: Event, effects: list[Effect]) -> None:
         """A core took a step."""
-        self._count_ticks(machine, event)
-        if isinstance(event, DatagramReceived) and machine.heard_ms == self.now_ms:
+        if isinstance(event, Tick):
+            self._count_ticks(machine)
+        elif isinstance(event, DatagramReceived) and machine.heard_ms == self.now_ms:
             self._silences.heard(self.now_ms, machine.number - 1)
-        self._require(checks.effects_are_in_order(machine, effects))
-        self._spring(machine, effects)
+        if effects:
+            self._require(checks.effects_are_in_order(machine, effects))
+            self._spring(machine, effects)
         for effect in effects:
             if isinstance(effect, Log):
                 self._lines.append(f"{self.now_ms:>7} {machine.name}: {effect.text}")
@@ -194,16 +196,16 @@ class World:
                 self._require(checks.starts_are_allowed(machine, other, effect.action.resource))
         if self._digest is not None:
             self._digest.update(repr((self.now_ms, machine.name, event, effects)).encode())
-        self._require(checks.truth_is_claimed(machine))
+        if machine.running:
+            self._require(checks.truth_is_claimed(machine))
         self._check_safety()
 
-    def _count_ticks(self, machine: Machine, event: Event) -> None:
+    def _count_ticks(self, machine: Machine) -> None:
         """A deadline that no Tick moves on would keep a processor busy for ever."""
-        if isinstance(event, Tick):
-            at_ms, count = self._ticks
-            self._ticks = (self.now_ms, count + 1 if at_ms == self.now_ms else 1)
-            if self._ticks[1] > MOST_TICKS:
-                self._require(f"{machine.name} asks for a Tick again and again at {self.now_ms} ms")
+        at_ms, count = self._ticks
+        self._ticks = (self.now_ms, count + 1 if at_ms == self.now_ms else 1)
+        if self._ticks[1] > MOST_TICKS:
+            self._require(f"{machine.name} asks for a Tick again and again at {self.now_ms} ms")
 
     def _spring(self, machine: Machine, effects: list[Effect]) -> None:
         """Faults that wait for a moment: the next start or stop of their machine."""
@@ -389,11 +391,14 @@ class World:
     # ------------------------------------------------------------ checks
 
     def _check_safety(self) -> None:
-        twice = checks.addresses_on_both(self.machines)
-        if twice and not self._is_excused():
-            self._require(f"{twice[0]} is on both nodes at {self.now_ms} ms without an excuse")
+        first, second = self.machines
+        if first.running and second.running:
+            twice = checks.addresses_on_both(self.machines)
+            if twice and not self._is_excused():
+                self._require(f"{twice[0]} is on both nodes at {self.now_ms} ms without an excuse")
         for machine in self.machines:
-            self._require(checks.a_goodbye_is_true(machine))
+            if machine.quit:
+                self._require(checks.a_goodbye_is_true(machine))
 
     def _is_excused(self) -> bool:
         """Whether an unfenced pair cannot help having an address twice now."""
