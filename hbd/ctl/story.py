@@ -15,6 +15,7 @@ from typing import Any
 from hbd.ctl.snapshot import Group, snake_case
 
 Told = Mapping[str, Any]
+Life = tuple[str, int]
 Story = tuple[Told, ...]
 """The head first."""
 
@@ -53,16 +54,22 @@ def title(record: Told) -> str:
 
 
 def stories(records: Iterable[Told]) -> list[Story]:
-    """Records with those that follow from them, the oldest story first."""
-    heads: dict[tuple[str, int, int], list[Told]] = {}
-    for record in sorted(records, key=lambda r: (r["Node"], r["Life"], r["Number"])):
-        life = record["Node"], record["Life"]
-        above = heads.get((*life, record["Under"]))
+    """Records of one node with those that follow from them, the oldest story first.
+
+    The node keeps its lives in their order, and numbers what it decides in each. No clock is asked: dates are
+    shown, and whoever sets the clock back must not shuffle the night.
+    """
+    records = list(records)
+    lives = {life: place for place, life in reversed(list(enumerate(map(_life, records))))}
+    heads: dict[tuple[Life, int], list[Told]] = {}
+    for record in sorted(records, key=lambda record: (lives[_life(record)], record["Number"])):
+        life = _life(record)
+        above = heads.get((life, record["Under"]))
         if above is None:
-            heads[*life, record["Number"]] = [record]
+            heads[life, record["Number"]] = [record]
         else:
             above.append(record)
-    return sorted((tuple(told) for told in heads.values()), key=lambda story: when(story[0]))
+    return [tuple(told) for told in heads.values()]
 
 
 def suffice(records: Sequence[Told], most: int) -> bool:
@@ -71,9 +78,8 @@ def suffice(records: Sequence[Told], most: int) -> bool:
     return len(records) >= MOST_RECORDS or len(stories(records)) > most + 1
 
 
-def when(record: Told) -> tuple[int, int]:
-    """To sort the records of one node. The number comes first within the same second: clocks are set."""
-    return record["WallTime"], record["AtMs"]
+def _life(record: Told) -> Life:
+    return record["Node"], record["Life"]
 
 
 # ---------------------------------------------------------------- history

@@ -57,6 +57,29 @@ def test_the_other_node_is_asked_for_enough_and_not_without_end() -> None:
     assert story.suffice(of_one_story[:1000], 1)
 
 
+def test_a_wall_clock_that_is_set_back_shuffles_nothing() -> None:
+    hour_s = 3600
+
+    def one(life: int, number: int, at_ms: int, wall_s: int) -> Record:
+        return replace(
+            TAKE, life=life, number=number, under=0, at_ms=at_ms, wall_s=wall_s,
+            boot=f"boot {life // 10}", result=f"{life}.{number}",
+        )  # fmt: skip
+
+    # Three lives, the last in another boot. Each number of a life is random; the clock is set back twice.
+    kept = [
+        one(19, 1, 50_000, 1_700_000_000), one(19, 2, 60_000, 1_700_000_010 - hour_s),
+        one(19, 3, 70_000, 1_700_000_020 - hour_s),
+        one(12, 1, 90_000, 1_700_000_040 - hour_s), one(12, 2, 95_000, 1_700_000_045),
+        one(21, 1, 9_000, 1_700_000_100 - 2 * hour_s), one(21, 2, 9_500, 1_700_000_000 + hour_s),
+    ]  # fmt: skip
+    expected = [record.result for record in kept]
+    assert [head["Result"] for head, *_ in story.stories(told(*kept))] == expected
+    # A record whose first version has left the files comes behind what was decided after it.
+    late = [kept[1], kept[2], kept[0], *kept[3:]]
+    assert [head["Result"] for head, *_ in story.stories(told(*late))] == expected
+
+
 def test_json_has_the_names_of_the_contract_in_snake_case() -> None:
     (shown,) = json.loads(story.as_json(told(DEAD)))["records"]
     assert (shown["decision"], shown["took_ms"], shown["heard_seq"]) == ("declared dead", 80, 77)
