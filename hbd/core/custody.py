@@ -76,9 +76,9 @@ class Custody:
 
     @property
     def shedding(self) -> bool:
-        """Members that a reload removed may still run here."""
+        """What a reload removed may still run here: members, or the whole group as it was before."""
         for group in self.groups.values():  # noqa: SIM110 — asked in every step
-            if group.sheds:
+            if group.sheds or (group.changing and group.may_run):
                 return True
         return False
 

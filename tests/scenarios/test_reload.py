@@ -94,6 +94,23 @@ def test_a_group_that_moves_home_is_released_first_and_started_there() -> None:
     assert pair.twice == []
 
 
+def test_what_a_group_that_moves_home_gives_to_another_one_is_stopped_there_before_it_is_started() -> None:
+    """Its name is known to the node that starts it, but not what it had before."""
+    pair = Pair().started()
+    files = (address("10.0.0.2"), unit("ftp"))
+    reload_both(pair, (SHOP, group("beta", *files, unit("mail"))))
+    pair.until(lambda: "mail.service" in pair.beta.running, 2000)
+    asked_ms = pair.now_ms
+    pair.beta.troubles.slow["mail.service"] = 700
+    shop = (address("10.0.0.1"), unit("web"), unit("db"), unit("mail"))
+    reload_both(pair, (group("alpha", *shop), group("alpha", *files)))
+    pair.run(600)
+    assert "mail.service" in pair.beta.running
+    assert pair.jobs(pair.alpha, asked_ms) == []
+    pair.until(lambda: pair.owners() == all_on("alpha") and "mail.service" in pair.alpha.running, 4000)
+    assert pair.jobs(pair.beta, asked_ms) == ["stop mail.service", "stop ftp.service", "stop 10.0.0.2"]
+
+
 def test_new_timings_hold_at_once() -> None:
     pair = Pair().started()
     quick = replace(TIMING, keepalive_ms=100, warntime_ms=300, deadtime_ms=600)
