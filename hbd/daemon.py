@@ -284,7 +284,8 @@ class Daemon:
             self._adapt(self._config)
             self._take_signals()
             silent_ms = self._run.silent_ms(clock.boot_ms())
-            driver.post(Started(held, self._is_late(held), silent_ms, self._run.stall()))
+            late, promise = self._is_late(held), self._run.promise
+            driver.post(Started(held, late, silent_ms, self._run.stall(), promise))
             self._notifier.ready()
             realtime.quiet_collector()
             self._settle_units()
@@ -347,7 +348,9 @@ class Daemon:
 
     def _expect(self, view: ClusterView) -> None:
         """Note for our successor how long the peer would wait for it before it takes over."""
-        self._run.be_patient(max(self._core.restart_patience_ms, 0))
+        if self._core.deadline_ms is not None:  # Before it begins, a core knows only its configuration.
+            self._run.be_patient(max(self._core.restart_patience_ms, 0))
+            self._run.keep_promise(self._core.promise)
 
     def _adapt(self, config: Config) -> None:
         """What the edges keep of the configuration."""

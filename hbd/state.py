@@ -24,6 +24,7 @@ import contextlib
 import mmap
 import os
 import queue
+import struct
 import threading
 import uuid as uuids
 from collections.abc import Callable, Iterable
@@ -45,7 +46,7 @@ from hbd.core.effects import (
     StorePeers,
     StoreStall,
 )
-from hbd.core.events import Direction, HeldGroup, Stall
+from hbd.core.events import Direction, HeldGroup, Promise, Stall
 from hbd.files import read, replace
 from hbd.heldtext import decode_held, encode_held
 from hbd.stale import ALIVE, FROZEN
@@ -170,6 +171,10 @@ class StateDir:
         return tuple(peers)
 
 
+PROMISE = struct.Struct("<QQ")
+"""`alive` has behind what `hbd.stale` needs: the deadtime and the keepalive that the peer goes by, in ms."""
+
+
 class RunDir:
     """The directory in memory: gone after a reboot, as the resources are."""
 
@@ -179,8 +184,8 @@ class RunDir:
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor = os.open(path / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.ftruncate(descriptor, ALIVE.size)
-            self._alive = mmap.mmap(descriptor, ALIVE.size)
+            os.ftruncate(descriptor, ALIVE.size + PROMISE.size)
+            self._alive = mmap.mmap(descriptor, ALIVE.size + PROMISE.size)
         finally:
             os.close(descriptor)
         self._patience_ms = 0
@@ -193,26 +198,35 @@ class RunDir:
 
     def silent_ms(self, now_ms: int) -> int:
         """How long since a daemon of this boot was healthy; 0 if that is not known."""
-        stamp_ms, _ = ALIVE.unpack(self._alive)
+        stamp_ms, _ = ALIVE.unpack_from(self._alive)
         return now_ms - stamp_ms if 0 < stamp_ms <= now_ms else 0
 
     def is_overdue(self, now_ms: int) -> bool:
         """Whether no daemon of this boot was healthy for longer than the peer waits, or nobody knows."""
         if self.is_frozen:
             return False
-        stamp_ms, patience_ms = ALIVE.unpack(self._alive)
+        stamp_ms, patience_ms = ALIVE.unpack_from(self._alive)
         return not 0 < stamp_ms <= now_ms or now_ms - stamp_ms > patience_ms
 
     def be_patient(self, patience_ms: int) -> None:
         """How long the peer waits for us. Stored at once: a peer that has just come waits less than none."""
         if patience_ms != self._patience_ms:
             self._patience_ms = patience_ms
-            stamp_ms, _ = ALIVE.unpack(self._alive)
-            self._alive[:] = ALIVE.pack(stamp_ms, patience_ms)
+            stamp_ms, _ = ALIVE.unpack_from(self._alive)
+            ALIVE.pack_into(self._alive, 0, stamp_ms, patience_ms)
 
     def stamp(self, now_ms: int) -> None:
         """We were healthy and heard at this moment: a store to memory, no system call."""
-        self._alive[:] = ALIVE.pack(now_ms, self._patience_ms)
+        ALIVE.pack_into(self._alive, 0, now_ms, self._patience_ms)
+
+    @property
+    def promise(self) -> Promise:
+        """What the last daemon of this boot had the peer go by."""
+        return Promise(*PROMISE.unpack_from(self._alive, ALIVE.size))
+
+    def keep_promise(self, promise: Promise) -> None:
+        """For the next daemon, whose configuration may have other times."""
+        PROMISE.pack_into(self._alive, ALIVE.size, promise.deadtime_ms, promise.keepalive_ms)
 
     @property
     def is_frozen(self) -> bool:

@@ -106,10 +106,10 @@ class Absence:
     def deaf_at_ms(self, until_ms: int) -> int | None:
         """When the peer has to be taken for deaf, if that is not later than `until_ms`."""
         # An echo may be two keepalives old; where deadtime leaves no more than that, nothing can be told.
-        limit_ms = max(self.patience_ms, 5 * self._timing.keepalive_ms // 2)
+        limit_ms = max(self.patience_ms, 5 * self._patience.keepalive_ms // 2)
         if self._membership.unechoed_since_ms() + limit_ms >= until_ms:
             return None
-        return self._membership.deaf_at_ms(limit_ms)
+        return self._membership.deaf_at_ms(limit_ms, self._patience.keepalive_ms)
 
     # ------------------------------------------------------------ how long is too long
 

@@ -58,6 +58,7 @@ from hbd.core.events import (
     LinkOpened,
     PathSeen,
     PingAnswered,
+    Promise,
     Recalled,
     Reload,
     RequestId,
@@ -311,6 +312,11 @@ class Cluster:
         """How long hbd may be gone before somebody may have taken over what runs here."""
         return self._absence.restart_patience_ms
 
+    @property
+    def promise(self) -> Promise:
+        """What the peer goes by, as far as it is known: the least of what it may."""
+        return self._patience.promise
+
     # ------------------------------------------------------------ events
 
     def _take(self, event: Event) -> None:
@@ -323,8 +329,9 @@ class Cluster:
             case Tick(load):
                 self._membership.channel.load = load
                 self._links.reopen()
-            case Started(held, late, silent_ms, stall):
+            case Started(held, late, silent_ms, stall, promise):
                 self._absence.longest = stall
+                self._patience.resume(promise, self._desk.now.ms)
                 self._begin(held, late)
                 if held:
                     self._membership.was_silent(silent_ms)

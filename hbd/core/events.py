@@ -101,6 +101,14 @@ class Stall:
     """When it ended, in Unix seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the peer goes by: how long it waits for this node, and how often it hears it. 0: not known."""
+
+    deadtime_ms: int = 0
+    keepalive_ms: int = 0
+
+
 # ---------------------------------------------------------------- commands
 
 
@@ -157,12 +165,13 @@ Command = Standby | Takeover | Reload | Stop | Freeze | Thaw | ConfirmDead
 class Started:
     """The first event. `held` is what a previous daemon of this boot had started; `late` says that nobody
     has looked after it for longer than the peer waits (`Cluster.restart_patience_ms`), or nobody knows;
-    `silent_ms` for how long that was; `stall` is the longest of this boot."""
+    `silent_ms` for how long that was; `stall` is the longest of this boot; `promise` its daemon's last."""
 
     held: tuple[HeldGroup, ...] = ()
     late: bool = False
     silent_ms: int = 0
     stall: Stall = Stall()
+    promise: Promise = Promise()
 
 
 @dataclass(frozen=True, slots=True)

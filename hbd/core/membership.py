@@ -241,7 +241,7 @@ class Membership:
         """Since when the peer has not heard us, as far as its echoes tell."""
         return self._hearing_since_ms if self._echoed_ms is None else self._echoed_ms
 
-    def deaf_at_ms(self, limit_ms: int) -> int | None:
+    def deaf_at_ms(self, limit_ms: int, keepalive_ms: int) -> int | None:
         """From when on a peer that we hear counts as deaf to us, if it goes on like this; None without one.
 
         After a hole in its heartbeats (a healed cut) it needs a heartbeat of ours and another of its own
@@ -251,7 +251,7 @@ class Membership:
         peer, timing = self.peer, self._config.timing
         if peer is None or not peer.alive or peer.kind is not PeerKind.HBD:
             return None
-        learnt_ms = self._hearing_since_ms + 2 * timing.keepalive_ms + timing.keepalive_ms // 8
+        learnt_ms = self._hearing_since_ms + 2 * keepalive_ms + keepalive_ms // 8
         starts = self._echoed_ms is None and (peer.report is None or not peer.report.active)
         borne_ms = limit_ms + (timing.initdead_ms - timing.deadtime_ms if starts else 0)
         return max(learnt_ms, self.unechoed_since_ms() + borne_ms) + 1

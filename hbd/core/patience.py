@@ -1,10 +1,10 @@
-"""What the peer goes by when it waits for this node, around a reload of the timing.
+"""What the peer goes by when it waits for this node, around a reload or a restart that changes the timing.
 
 The peer waits for as long as our last heartbeat said (`dt`). One that has not had a heartbeat with a new
-deadtime yet goes by the old one: so after a reload that makes it longer, whatever has to be over in time goes
-by the shorter until an hbd peer has echoed a heartbeat with the longer, or until the old deadtime has passed,
-in which each peer, also a 3.0.6 one that echoes nothing, has heard one or has buried us already. One that
-becomes shorter is told only when what still takes the longer is out of the way (`hold`).
+deadtime yet goes by the old one: so after a reload or a restart that makes it longer, whatever has to be
+over in time goes by the shorter until an hbd peer has echoed a heartbeat with the longer, or until the old
+deadtime has passed, in which each peer, also a 3.0.6 one that echoes nothing, has heard one or has buried us
+already. One that becomes shorter is told only when what still takes the longer is out of the way (`hold`).
 
 For as long as either lasts, heartbeats leave at the quicker of both paces.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hbd.config.model import Timing
+from hbd.core.events import Promise
 
 
 class Patience:
@@ -67,6 +68,21 @@ class Patience:
         elif self._floor is not None and self._floor.deadtime_ms >= timing.deadtime_ms:
             self._floor = None
         self._make_sure()
+
+    def resume(self, promise: Promise, now_ms: int) -> None:
+        """After a restart: an earlier life of this boot may have told a shorter deadtime than ours."""
+        if 0 < promise.deadtime_ms < self._timing.deadtime_ms:
+            self._floor = replace(
+                self._timing, deadtime_ms=promise.deadtime_ms, keepalive_ms=promise.keepalive_ms
+            )
+            self._until_ms = now_ms + promise.deadtime_ms + 2 * promise.keepalive_ms
+            self._make_sure()
+
+    @property
+    def promise(self) -> Promise:
+        """For the next life."""
+        timing = self.sure
+        return Promise(timing.deadtime_ms, timing.keepalive_ms)
 
     def hold(self) -> None:
         """Until `release`, go on telling what was told before the last reload, unless that was shorter."""

@@ -75,6 +75,7 @@ from hbd.core.events import (
     Outcome,
     PathSeen,
     PingAnswered,
+    Promise,
     Recalled,
     RequestId,
     ResourceSeen,
@@ -139,6 +140,7 @@ class Machine:
         self.held: tuple[HeldGroup, ...] = ()
         self.alive_ms: int | None = None
         self.patience_ms = 0
+        self.promise = Promise()
         self.stall = Stall()
         self.freeze_record = FreezeRecord()
         self.troubles = Troubles(set(), {}, {})
@@ -203,7 +205,7 @@ class Machine:
         late = self.alive_ms is None or self.world.now_ms - self.alive_ms > self.patience_ms
         late = late and not self.freeze_record.agreed
         silent_ms = 0 if self.alive_ms is None else self.world.now_ms - self.alive_ms
-        self.post(Started(self.held, bool(self.held) and late, silent_ms, self.stall))
+        self.post(Started(self.held, bool(self.held) and late, silent_ms, self.stall, self.promise))
 
     def kill_daemon(self) -> None:
         """kill -9: resources stay, jobs of systemd go on, everything in memory is gone."""
@@ -216,7 +218,7 @@ class Machine:
 
     def _forget_core(self, core: Cluster) -> None:
         """The process is gone; what `/run` has of it stays."""
-        self.patience_ms = core.restart_patience_ms
+        self.patience_ms, self.promise = core.restart_patience_ms, core.promise
         self.core = None
         self._life += 1
 
@@ -233,7 +235,7 @@ class Machine:
         self.in_flight.clear()
         self._starting.clear()
         self._stopped_ms.clear()
-        self.held, self.alive_ms, self._unguarded = (), None, False
+        self.held, self.alive_ms, self._unguarded, self.promise = (), None, False, Promise()
         self.freeze_record = replace(self.freeze_record, agreed=False)
         for resource in list(self.running.values()):
             del self.running[resource.identity]

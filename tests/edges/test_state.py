@@ -19,7 +19,7 @@ from hbd.core.effects import (
     StoreHeld,
     StorePeers,
 )
-from hbd.core.events import Direction, HeldGroup
+from hbd.core.events import Direction, HeldGroup, Promise
 from hbd.heldtext import decode_held, encode_held
 from hbd.stale import held_addresses
 from hbd.state import RunDir, StateDir, Store
@@ -149,7 +149,15 @@ def test_the_next_daemon_knows_how_long_nobody_was_there(tmp_path: Path) -> None
     first.stamp(5_000)
     assert not RunDir(tmp_path).is_overdue(5_700)
     assert RunDir(tmp_path).is_overdue(5_701)
-    assert (tmp_path / "alive").read_bytes() == (5_000).to_bytes(8, "little") + (700).to_bytes(8, "little")
+    stamp = (5_000).to_bytes(8, "little") + (700).to_bytes(8, "little")
+    assert (tmp_path / "alive").read_bytes()[:16] == stamp
+
+
+def test_the_next_daemon_knows_what_the_peer_goes_by(tmp_path: Path) -> None:
+    assert RunDir(tmp_path).promise == Promise()
+    RunDir(tmp_path).keep_promise(Promise(2000, 200))
+    RunDir(tmp_path).stamp(5_000)
+    assert RunDir(tmp_path).promise == Promise(2000, 200)
 
 
 def test_a_stamp_from_another_boot_is_no_life_sign(tmp_path: Path) -> None:

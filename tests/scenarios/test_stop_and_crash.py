@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hbd.core.events import Stop
-from hbd.core.views import ClusterState
-from tests.scenarios.pair import SHOP_KEY, Pair, all_on, at_home
+from hbd.core.views import ClusterState, NodeStatus
+from tests.scenarios.pair import SHOP_KEY, TIMING, Pair, all_on, at_home
 
 
 def test_a_clean_stop_hands_over_long_before_deadtime() -> None:
@@ -121,6 +123,45 @@ def test_restarted_late_while_nobody_took_over_it_gets_its_addresses_back_when_i
     assert pair.owners() == at_home(pair.groups)
     assert pair.never_logged(pair.beta, "node alpha: is dead")
     assert pair.jobs(pair.alpha, back_ms) == ["drop 10.0.0.1", "start 10.0.0.1"]
+
+
+@pytest.mark.parametrize("keepalive_ms", [200, 1000])
+def test_restarted_with_a_longer_deadtime_it_goes_by_the_old_one_until_the_peer_knows(
+    keepalive_ms: int,
+) -> None:
+    pair = Pair().started()
+    pair.alpha.kill_daemon()
+    patient = replace(TIMING, keepalive_ms=keepalive_ms, deadtime_ms=10_000, initdead_ms=20_000)
+    pair.alpha.config = replace(pair.alpha.config, timing=patient)
+    pair.cut_from("alpha")
+    pair.run(500)
+    back_ms = pair.now_ms
+    pair.alpha.start_daemon()
+    # Nobody may have an address twice: it hears its peer, which does not hear it.
+    pair.until(lambda: pair.owners()[SHOP_KEY] == "beta", 3000)
+    assert pair.logged(pair.alpha, "beta is heard but has not heard this node for", back_ms)
+    pair.heal()
+    pair.run(3000)
+    assert pair.owners() == all_on("beta")
+
+
+def test_killed_once_more_before_the_peer_knows_the_longer_deadtime_it_is_late_by_the_old_one() -> None:
+    pair = Pair().started()
+    pair.alpha.kill_daemon()
+    patient = replace(TIMING, deadtime_ms=10_000, initdead_ms=20_000)
+    pair.alpha.config = replace(pair.alpha.config, timing=patient)
+    pair.cut_from("alpha")
+    pair.run(500)
+    pair.alpha.start_daemon()
+    pair.run(500)
+    pair.alpha.kill_daemon()
+    pair.twice_allowed = True
+    pair.until(lambda: pair.view(pair.beta).nodes[0].status is NodeStatus.DEAD, 2000)
+    pair.run(500)
+    back_ms = pair.now_ms
+    pair.alpha.start_daemon()
+    pair.run(10)
+    assert pair.jobs(pair.alpha, back_ms)[0] == "drop 10.0.0.1"
 
 
 def test_what_was_being_stopped_when_the_daemon_was_killed_is_stopped_further() -> None:
