@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, ip_address
 from hbd.agents.findif import Tables, best_route, find
 from hbd.check.facts import Known, Section
 from hbd.check.places import Places
+from hbd.check.strays import Running
 from hbd.config.model import AddressResource, Config
 from hbd.errors import EdgeError
 from hbd.netlink import Address, Link, Route
@@ -92,13 +93,20 @@ def class_prefix(ip: str) -> int | None:
     return next((prefix for mask, bits, prefix in CLASSES if number & mask == bits), None)
 
 
-def present(config: Config, kernel: Kernel) -> dict[str, str]:
-    """Resource names of the service addresses that are on an interface now, with its name.
+def present(config: Config, kernel: Kernel) -> dict[str, Running]:
+    """Resource names of the service addresses that are on an interface now.
 
     One on a loopback interface answers nobody, and may be there for a load balancer's sake.
     """
     names = {link.index: link.name for link in kernel.links if not link.loopback}
-    there = {address.ip: names[address.index] for address in kernel.addresses if address.index in names}
+    there = {
+        address.ip: Running(
+            f"on {names[address.index]}",
+            f"ip address del {address.ip}/{address.prefix} dev {names[address.index]}",
+        )
+        for address in kernel.addresses
+        if address.index in names
+    }
     return {
         resource.name: there[resource.ip]
         for group in config.groups

@@ -17,6 +17,7 @@ from hbd.check import addresses, keys, links, managers, names, peer, pings, stra
 from hbd.check.addresses import Kernel
 from hbd.check.facts import Fact, Known, Section
 from hbd.check.places import Places
+from hbd.check.strays import Running
 from hbd.config import load, timeline
 from hbd.config.findings import ConfigError, Finding, Severity
 from hbd.config.model import Config, Place, Ucast, Ucast6
@@ -70,13 +71,19 @@ class Result:
 
 def check(where: Where) -> Result:
     """Everything that can be known. With errors in the files these alone: nothing follows from such files."""
+    keyless = keys.are_hidden(where.directory / "authkeys")
     try:
         config, found = load.load(
-            where.directory, load.local_node_name(where.directory), unit_root=where.root
+            where.directory,
+            load.local_node_name(where.directory),
+            unit_root=where.root,
+            keys=keys.STAND_IN if keyless else None,
         )
     except ConfigError as error:
         return Result(error.findings)
     known = Known(findings=list(found.sorted()))
+    if keyless:
+        known.unknown(Section.DAEMON, "authkeys", "only root can read it: it was not looked at")
     asyncio.run(_look(config, where, known))
     _times(config, known)
     order = list(Section)
@@ -96,9 +103,9 @@ def _times(config: Config, known: Known) -> None:
 async def _look(config: Config, where: Where, known: Known) -> None:
     places = Places(where.directory)
     keys.judge(where.directory / "authkeys", known)
-    shown = await _daemon(where, known)
+    shown, is_down = await _daemon(where, known)
     kernel = await _kernel(known)
-    running: dict[str, str] = {}
+    running: dict[str, Running] = {}
     interfaces: dict[str, str] = {}
     if kernel is not None:
         links.judge(config, kernel, places, known)
@@ -119,7 +126,7 @@ async def _look(config: Config, where: Where, known: Known) -> None:
         peer.judge_files(where.directory, where.run / "config", known)
     elif not where.is_live:
         known.note(Section.DAEMON, "hbd", f"uses {where.usual}, so it was not asked")
-    if where.is_live:
+    if shown is not None or is_down:
         strays.judge(config, shown, running, places, known)
 
 
@@ -144,18 +151,32 @@ def _targets(config: Config, found: Mapping[str, tuple[str, ...]], places: Place
                 known.warn(Section.LINKS, medium.interface, place, text)
 
 
-async def _daemon(where: Where, known: Known) -> Snapshot | None:
+async def _daemon(where: Where, known: Known) -> tuple[Snapshot | None, bool]:
+    """What it shows; and whether it is certain that there is none. The bus may be down, and hbd up."""
     if not where.is_live:
-        return None
+        return None, False
     try:
         async with asyncio.timeout(LIMIT_S):
             daemon = await Daemon.find(where.bus)
-            return await daemon.read()
-    except NotRunning:
-        known.note(Section.DAEMON, "hbd", "does not run here")
+            return await daemon.read(), False
+    except NotRunning as error:
+        why: Exception = error
+        if await _is_down(where):
+            known.note(Section.DAEMON, "hbd", "does not run here")
+            return None, True
     except (HbdError, TimeoutError) as error:
-        known.unknown(Section.DAEMON, "hbd", f"cannot be asked: {error or 'no answer'}")
-    return None
+        why = error
+    known.unknown(Section.DAEMON, "hbd", f"cannot be asked: {why or 'no answer'}")
+    return None, False
+
+
+async def _is_down(where: Where) -> bool:
+    """Whether systemd says so."""
+    try:
+        async with _systemd(where) as systemd, asyncio.timeout(LIMIT_S):
+            return (await systemd.unit("hbd.service")).is_down
+    except (HbdError, OSError, TimeoutError):
+        return False
 
 
 async def _kernel(known: Known) -> Kernel | None:
@@ -224,10 +245,10 @@ async def _systemd(where: Where) -> AsyncIterator[Systemd]:
         await asyncio.gather(connection, return_exceptions=True)
 
 
-def _active(config: Config, states: Mapping[str, tuple[UnitState, str]]) -> dict[str, str]:
-    """Resources whose unit runs, and what systemd calls that."""
+def _active(config: Config, states: Mapping[str, tuple[UnitState, str]]) -> dict[str, Running]:
+    """Resources whose unit runs."""
     return {
-        resource.name: states[resource.unit][0].active
+        resource.name: Running(states[resource.unit][0].active, f"systemctl stop {resource.unit}")
         for resource in units.resources(config)
         if resource.unit in states and states[resource.unit][0].is_up
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from hbd.check.facts import Known, Section
 from hbd.check.places import Places
@@ -12,10 +13,19 @@ from hbd.ctl.snapshot import Snapshot
 MOVING = ("starting", "stopping", "blocked")
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is active here."""
+
+    how: str
+    end: str
+    """The command that ends it."""
+
+
 def judge(
-    config: Config, shown: Snapshot | None, running: Mapping[str, str], places: Places, known: Known
+    config: Config, shown: Snapshot | None, running: Mapping[str, Running], places: Places, known: Known
 ) -> None:
-    """`shown`: what the daemon says, if it runs. `running`: resources that are active here, and how."""
+    """`shown`: what the daemon says; None if there is none. `running`: resources that are active here."""
     for group in config.groups:
         why = "hbd does not run here" if shown is None else _elsewhere(group.name, shown)
         if not why:
@@ -23,7 +33,8 @@ def judge(
         for resource in group.resources:
             if resource.name in running:
                 section = Section.ADDRESSES if resource.name == resource.identity else Section.UNITS
-                text = f"is active here ({running[resource.name]}), and should not be: {why}"
+                one = running[resource.name]
+                text = f"is {one.how} here, and should not be: {why}; {one.end}"
                 known.warn(section, resource.name, places.resource(resource.name), text)
 
 

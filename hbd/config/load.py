@@ -25,11 +25,16 @@ MOST_NODES_WITH_GROUPS = 2
 
 
 def load(
-    config_dir: Path, node_name: str, lookup: Lookup | None = None, unit_root: Path = Path("/")
+    config_dir: Path,
+    node_name: str,
+    lookup: Lookup | None = None,
+    unit_root: Path = Path("/"),
+    keys: Keys | None = None,
 ) -> tuple[Config, Findings]:
     """The configuration for the node of that name, and its warnings.
 
-    Units are looked for below `unit_root`, or wherever `lookup` looks. Raises
+    Units are looked for below `unit_root`, or wherever `lookup` looks. `keys` are instead of those in
+    authkeys, for somebody who may not read that file and only wants to know of the others. Raises
     ConfigError with the findings of all files if any of them is an error.
     """
     found = Findings()
@@ -40,7 +45,7 @@ def load(
         hacf_fencing.refuse(ha_cf, hbd_cf.unfenced, found)
         _check_ipfail(ha_cf, hbd_cf, found)
     groups = _read_haresources(config_dir / "haresources", ha_cf, asked, found)
-    keys = _read_authkeys(config_dir / "authkeys", found)
+    keys = keys or _read_authkeys(config_dir / "authkeys", found)
     # Without the groups every name in hbd.cf would look wrong.
     critical = hbd_cf.critical_keys(groups, ha_cf.watchdog, found) if ha_cf and groups else ()
     if ha_cf is not None and groups and len(ha_cf.nodes) > MOST_NODES_WITH_GROUPS:
