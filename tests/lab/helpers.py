@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.lab.cgroup import Cgroup
 from tests.lab.furniture import CLUSTER_ADDRESS
-from tests.lab.host import CLEAN_ENV, LabError, call, mount_overlay
+from tests.lab.host import LabError, call, mount_overlay, run_there
 from tests.lab.probes import ArpProbe, HttpProbe
 
 Command = str | Sequence[str]
@@ -54,22 +54,7 @@ class Helper:
         self, command: Command, *, check: bool = True, timeout: float = 30, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a command; raises LabError as Node.run does."""
-        words = self.entry(command)
-        try:
-            done = subprocess.run(
-                words,
-                input=stdin,
-                capture_output=True,
-                text=True,
-                env=CLEAN_ENV,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise LabError(f"{self.name}: not done after {timeout:g} s: {command}") from None
-        if check and done.returncode != 0:
-            raise LabError(f"{self.name}: exit {done.returncode}: {command}\n{done.stdout}{done.stderr}")
-        return done
+        return run_there(self.name, command, self.entry(command), check=check, timeout=timeout, stdin=stdin)
 
     def python(self, script: Path, *arguments: str) -> list[str]:
         """The words that run a Python file of the checkout in this host's network only.

@@ -58,6 +58,24 @@ def call(*argv: str | Path, stdin: str = "", check: bool = True) -> str:
     return done.stdout
 
 
+def run_there(
+    where: str, command: object, words: Sequence[str], *, check: bool, timeout: float, stdin: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the words that lead into a machine; errors name it, and the command as it was given.
+
+    Raises LabError when it fails and `check` is set, or is not done in time; it is killed then.
+    """
+    try:
+        done = subprocess.run(
+            words, input=stdin, capture_output=True, text=True, env=CLEAN_ENV, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise LabError(f"{where}: not done after {timeout:g} s: {command}") from None
+    if check and done.returncode != 0:
+        raise LabError(f"{where}: exit {done.returncode}: {command}\n{done.stdout}{done.stderr}")
+    return done
+
+
 def wait_until(reached: Callable[[], bool], timeout_s: float, wanted: str, step_s: float = 0.002) -> None:
     """Poll until `reached`; raises LabError naming what was `wanted` after PATIENCE times `timeout_s`.
 

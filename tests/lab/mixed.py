@@ -117,6 +117,11 @@ class Mixed:
             raise LabError(f"not settled within {timeout:g} s: {seen()}\nwanted: {wanted}") from None
 
 
+def home_of(node: Node) -> str:
+    """The address whose home the machine is."""
+    return next(address for address, home in HOMES.items() if home == node.name)
+
+
 def held(lab: Lab) -> dict[str, list[str]]:
     """On which machines each address and each unit is."""
     found: dict[str, list[str]] = {name: [] for name in (*HOMES, *UNITS)}

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.lab import journal
 from tests.lab.cgroup import Cgroup
 from tests.lab.furniture import furnish
-from tests.lab.host import CLEAN_ENV, LabError, mount_overlay, wait_until
+from tests.lab.host import CLEAN_ENV, LabError, mount_overlay, run_there, wait_until
 from tests.lab.journal import Entry, now_us
 from tests.lab.network import Network
 
@@ -164,22 +164,7 @@ class Node:
         Raises LabError when it exits with another status than 0 (and `check` is
         set), or is not done after `timeout` seconds; it is killed then.
         """
-        words = self.entry(command)
-        try:
-            done = subprocess.run(
-                words,
-                input=stdin,
-                capture_output=True,
-                text=True,
-                env=CLEAN_ENV,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise LabError(f"{self.name}: not done after {timeout:g} s: {command}") from None
-        if check and done.returncode != 0:
-            raise LabError(f"{self.name}: exit {done.returncode}: {command}\n{done.stdout}{done.stderr}")
-        return done
+        return run_there(self.name, command, self.entry(command), check=check, timeout=timeout, stdin=stdin)
 
     def popen(self, command: Command) -> subprocess.Popen[str]:
         """Start a command whose output the caller reads; it dies with `.kill()`."""

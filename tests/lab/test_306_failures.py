@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.lab import classic
-from tests.lab.cluster import ADDRESS, UNITS, logged_us, said, watch_address, watch_heartbeats
+from tests.lab.cluster import ADDRESS, logged_us, said, watch_address, watch_heartbeats
 from tests.lab.host import wait_until
-from tests.lab.journal import now_us
-from tests.lab.mixed import HOMES, TIMINGS, Mixed, at_once, configure, held, never_answered_by_two
-from tests.lab.node import Node
+from tests.lab.mixed import HOMES, TIMINGS, Mixed, at_once, configure, held, home_of, never_answered_by_two
+from tests.lab.service import invocations, kill
 
 pytestmark = pytest.mark.alone
 
@@ -37,11 +36,6 @@ def at_home(pairs: list[Mixed]) -> Iterator[list[Mixed]]:
     at_once(pairs, Mixed.stop)
 
 
-def home_of(node: Node) -> str:
-    """The address whose home the machine is."""
-    return next(address for address, home in HOMES.items() if home == node.name)
-
-
 def test_each_side_survives_the_death_of_the_other(at_home: list[Mixed]) -> None:
     def story(pair: Mixed) -> None:
         with never_answered_by_two(pair.lab):
@@ -62,9 +56,7 @@ def hbd_is_killed(pair: Mixed) -> None:
     # Patient, since two pairs share the computer here: a connection that is refused or cut is what counts.
     client = pair.lab.client.http_probe(limit_ms=1000)
     with watch_address(pair.lab, pair.ours.name, address) as watch, client as http:
-        pid = pair.ours.run("systemctl show --value --property=MainPID hbd").stdout.strip()
-        killed_us = now_us()
-        pair.ours.run(["kill", "-9", pid])
+        killed_us = kill(pair.ours)
         classic.wait_until_said(pair.real, f"Heartbeat restart on node {pair.ours.name}", killed_us)
         pair.ours.wait_for_journal("was started by an earlier hbd and runs: kept", since_us=killed_us)
         pair.settle(HOMES)
@@ -123,9 +115,3 @@ def expect_taken_over(pair: Mixed, strike: Callable[[], int]) -> None:
     silence_ms, address_ms = (logged_us(dead) - last_us) / 1000, (up.at_us - logged_us(dead)) / 1000
     assert TIMINGS.deadtime_ms <= silence_ms <= TO_DECLARE_MS
     assert address_ms <= TO_ADDRESS_MS
-
-
-def invocations(node: Node) -> str:
-    """What tells this run of each managed unit from any later one."""
-    words = ["systemctl", "show", "--property=Id,ActiveState,InvocationID,MainPID"]
-    return node.run([*words, *UNITS]).stdout

@@ -4,7 +4,6 @@ Both assignments of who is linuxha1 are played at the same time, over one link, 
 for most of what is lost.
 """
 
-import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -13,11 +12,11 @@ from contextlib import ExitStack
 import pytest
 
 from tests.lab import classic, cluster
-from tests.lab.cluster import BUS_NAME, BUS_ROOT, ONE, PRIVATE_ONLY, TWO, Timings, watch_address
+from tests.lab.cluster import ONE, PRIVATE_ONLY, TWO, Timings, watch_address
 from tests.lab.journal import Entry, now_us
 from tests.lab.mixed import HARESOURCES, HOMES, Mixed, at_once
 from tests.lab.network import PRIVATE_LINK
-from tests.lab.node import Node
+from tests.lab.service import statistics
 
 TIMINGS = Timings(200, 800, 2000, 4000)
 LOST_PERCENT = 20
@@ -90,10 +89,3 @@ def lost_and_found(log: Sequence[Entry]) -> int:
     assert len(texts) - len(rest) <= 2 * len(gaps)
     assert CLOSED in next(text for text in reversed(texts) if text not in rest)
     return lost
-
-
-def statistics(node: Node) -> dict[str, int]:
-    """GetStatistics, as busctl shows it."""
-    call = f"busctl --json=short call {BUS_NAME} {BUS_ROOT} {BUS_NAME}.Cluster GetStatistics"
-    shown = json.loads(node.run(call).stdout)["data"][0]
-    return {name: int(value["data"]) for name, value in shown.items() if value["type"] == "t"}

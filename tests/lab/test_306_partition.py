@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.lab import classic, cluster
+from tests.lab import classic
 from tests.lab.cluster import ADDRESS, ONE, TWO, Timings, Watch, said, watch_address
 from tests.lab.host import wait_until
 from tests.lab.journal import now_us
-from tests.lab.mixed import HARESOURCES, HOMES, OTHER_ADDRESS, Mixed, at_once, held, page, truth_of
+from tests.lab.mixed import HARESOURCES, HOMES, OTHER_ADDRESS, Mixed, at_once, held, home_of, page, truth_of
 from tests.lab.node import Node
+from tests.lab.service import invocations, kill
 
 TIMINGS = Timings(200, 800, 2000, 4000)
 GIVES_WAY_US = 5_000_000
@@ -49,11 +50,6 @@ def at_home(running: list[Mixed]) -> list[Mixed]:
     return running
 
 
-def home_of(node: Node) -> str:
-    """The address whose home the machine is."""
-    return next(address for address, home in HOMES.items() if home == node.name)
-
-
 @contextmanager
 def nothing_moves(pair: Mixed) -> Iterator[None]:
     """No address comes or goes on either machine, no unit is started anew, and nobody is thought dead."""
@@ -72,12 +68,6 @@ def nothing_moves(pair: Mixed) -> Iterator[None]:
     assert said(pair.ours, "is dead", began_us) + classic.said(pair.real, "is dead", began_us) == []
     assert said(pair.ours, "dropped a datagram", began_us) == []
     assert classic.said(pair.real, "failed authentication", began_us) == []
-
-
-def invocations(node: Node) -> str:
-    """What tells this run of each managed unit from any later one."""
-    words = ["systemctl", "show", "--property=Id,ActiveState,InvocationID", *cluster.UNITS]
-    return node.run(words).stdout
 
 
 # ---------------------------------------------------------------- reload
@@ -212,9 +202,7 @@ def cut_until_each_has_all(pair: Mixed, in_the_cut: Callable[[], None] = lambda:
 
 
 def kill_hbd(pair: Mixed) -> None:
-    killed_us = now_us()
-    pid = pair.ours.run("systemctl show --value --property=MainPID hbd").stdout.strip()
-    pair.ours.run(["kill", "-9", pid])
+    killed_us = kill(pair.ours)
     for address in (ADDRESS, OTHER_ADDRESS):
         text = f"group {address} was started by an earlier hbd and runs: kept unless the peer claims it"
         pair.ours.wait_for_journal(text, since_us=killed_us)

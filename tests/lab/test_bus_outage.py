@@ -34,6 +34,7 @@ from tests.lab.cluster import (
 from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.node import Node
+from tests.lab.service import statistics
 
 pytestmark = pytest.mark.alone
 
@@ -131,24 +132,18 @@ def flicker(node: Node) -> None:
     print(node.wait_for_journal("flickered", since_us=began_us, timeout=60).message)
 
 
-def figure(node: Node, name: str) -> int:
-    """One of GetStatistics."""
-    words = node.run(f"busctl call {CLUSTER} GetStatistics").stdout.split()
-    return int(words[words.index(f'"{name}"') + 2])
-
-
 def test_nobody_notices_a_client_that_never_reads_while_ten_thousand_properties_change(pair: Lab) -> None:
     one = pair[ONE]
     with listener(one, "reader"), listener(one, "sleeper"):
         one.run("kill -STOP $(cat /run/sleeper.pid)")
         with unnoticed(pair):
             flicker(one)
-        wait_until(lambda: _heard(one, "reader") + figure(one, "bus_announcements_merged") >= CHANGES, 20,
+        wait_until(lambda: _heard(one, "reader") + statistics(one)["bus_announcements_merged"] >= CHANGES, 20,
                    "each change told, or told with a later one")  # fmt: skip
         told = one.run("grep -o \"'Generation': <.*>\" /run/reader | tail -n 1").stdout
         generation = one.run(f"busctl get-property {CLUSTER} Generation").stdout.split()[-1]
         assert told.strip("<>\n").split()[-1] == generation
-    assert figure(one, "bus_outages") == 0
+    assert statistics(one)["bus_outages"] == 0
 
 
 def _heard(node: Node, name: str) -> int:
@@ -176,7 +171,7 @@ def test_a_bus_that_is_stopped_for_ten_seconds_is_not_noticed_and_the_name_is_th
             signal_bus(node, "CONT")
         for node in (one, two):
             wait_for_the_name(node)
-    assert figure(one, "bus_announcements_merged") > CHANGES / 2
+    assert statistics(one)["bus_announcements_merged"] > CHANGES / 2
 
 
 def test_a_takeover_while_the_bus_is_stopped_starts_address_and_units_in_the_usual_time(pair: Lab) -> None:

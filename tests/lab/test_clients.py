@@ -10,7 +10,7 @@ from tests.lab.cluster import ONE, TWO, holds, running_pair, start, stop
 from tests.lab.host import wait_until
 from tests.lab.journal import Entry, now_us
 from tests.lab.node import Node
-from tests.lab.test_failures import kill
+from tests.lab.service import kill
 
 FIRST, SECOND = "/bin/sleep 100001", "/bin/sleep 100002"
 DONE, HASTY = "/bin/sh -c 'sleep 1; exit 100'", "/bin/false -x"

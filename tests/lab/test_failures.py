@@ -19,7 +19,6 @@ from tests.lab.cluster import (
     GROUP,
     ONE,
     TWO,
-    UNITS,
     configure,
     holds,
     is_idle,
@@ -38,6 +37,7 @@ from tests.lab.cluster import (
 from tests.lab.host import wait_until
 from tests.lab.journal import Entry, now_us
 from tests.lab.node import Node
+from tests.lab.service import invocations, kill, shown
 
 KILLS = 5
 AT_ONCE_US = 1_000_000
@@ -51,28 +51,6 @@ def pair(hbd_layer: Path) -> Iterator[Lab]:
     """A pair at work, everything on linuxha1, where it stays when linuxha1 has lost it."""
     with running_pair(hbd_layer, auto_failback="off") as lab:
         yield lab
-
-
-def shown(node: Node, unit: str, *properties: str) -> tuple[str, ...]:
-    """Properties of a unit, as `systemctl show` prints them."""
-    lines = node.run(["systemctl", "show", unit, *(f"--property={name}" for name in properties)]).stdout
-    values = dict(line.split("=", 1) for line in lines.splitlines())
-    return tuple(values[name] for name in properties)
-
-
-def kill(node: Node) -> int:
-    """kill -9 of the running hbd; returns the monotonic µs just before."""
-    (pid,) = shown(node, "hbd.service", "MainPID")
-    assert pid != "0"
-    at_us = now_us()
-    node.run(["kill", "-9", pid])
-    return at_us
-
-
-def invocations(node: Node) -> list[tuple[str, ...]]:
-    """What tells this run of each managed unit from any other, later one."""
-    names = ("ActiveState", "MainPID", "InvocationID", "ActiveEnterTimestampMonotonic")
-    return [shown(node, unit, *names) for unit in UNITS]
 
 
 def unit_lines(node: Node, text: str, since_us: int) -> list[Entry]:

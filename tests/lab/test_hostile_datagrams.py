@@ -22,10 +22,11 @@ from hbd.config.model import Key, Keys
 from hbd.core import auth, wire
 from hbd.core.message import Message
 from tests.lab import Lab
-from tests.lab.cluster import BUS_NAME, BUS_ROOT, ONE, TWO, log, owner, running_pair, said, serves, status
+from tests.lab.cluster import BUS_NAME, ONE, TWO, log, owner, running_pair, said, serves, status
 from tests.lab.host import CLEAN_ENV, wait_until
 from tests.lab.journal import now_us
 from tests.lab.node import Node
+from tests.lab.service import statistics
 
 SECRET = b"key-for-sha1-any-text-you-want"
 RIGHT = Keys(1, (Key(1, "sha1", SECRET),))
@@ -145,13 +146,6 @@ def pair(hbd_layer: Path) -> Iterator[Lab]:
     """A pair at work. Every test leaves it as it found it: that is what they are about."""
     with running_pair(hbd_layer) as lab:
         yield lab
-
-
-def statistics(node: Node) -> dict[str, int]:
-    """GetStatistics, as busctl shows it."""
-    call = f"busctl --json=short call {BUS_NAME} {BUS_ROOT} {BUS_NAME}.Cluster GetStatistics"
-    shown = json.loads(node.run(call).stdout)["data"][0]
-    return {name: int(value["data"]) for name, value in shown.items() if value["type"] == "t"}
 
 
 def drops(node: Node) -> dict[str, int]:

@@ -29,7 +29,7 @@ from tests.lab.furniture import CLUSTER_ADDRESS
 from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.node import Node
-from tests.lab.test_failures import kill, shown
+from tests.lab.service import kill, shown
 
 GROUP = f"{ONE} {ADDRESS} datadisk::drbd0 datadisk::drbd1 mirror\n"
 

@@ -4,7 +4,6 @@ A frozen machine's processes do nothing, but its kernel goes on answering ARP an
 Each test begins with whoever owns the group by then: the pair is booted once.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,6 @@ import pytest
 from tests.lab import Lab
 from tests.lab.cluster import (
     ADDRESS,
-    BUS_NAME,
-    BUS_ROOT,
     ONE,
     QUICK,
     TWO,
@@ -31,6 +28,7 @@ from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.node import Node
 from tests.lab.probes import ArpProbe, HttpProbe, Round
+from tests.lab.service import statistics
 
 pytestmark = pytest.mark.alone
 
@@ -68,12 +66,6 @@ def sides(pair: Lab) -> tuple[Node, Node]:
 def rules(node: Node) -> str:
     """What the kernel has of the lease."""
     return node.run("nft list table netdev hbd", check=False).stdout
-
-
-def statistics(node: Node) -> dict[str, int]:
-    call = f"busctl --json=short call {BUS_NAME} {BUS_ROOT} {BUS_NAME}.Cluster GetStatistics"
-    (counters,) = json.loads(node.run(call).stdout)["data"]
-    return {name: value["data"] for name, value in counters.items() if value["type"] == "t"}
 
 
 def stand_still(node: Node, for_s: float) -> tuple[int, int]:

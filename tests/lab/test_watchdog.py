@@ -18,7 +18,7 @@ from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.lab import Lab
 from tests.lab.node import Node
-from tests.lab.test_failures import kill
+from tests.lab.service import kill
 
 WITHIN_S = 15
 PATIENT = Timings(500, 5000, 15_000, 15_000)

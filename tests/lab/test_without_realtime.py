@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.lab import Lab
 from tests.lab.cluster import ONE, configure, said
-from tests.lab.test_failures import shown
+from tests.lab.service import shown
 
 DROP_IN = "/etc/systemd/system/hbd.service.d/10-no-realtime.conf"
 INSTALLED = """
