@@ -21,6 +21,11 @@ STOP_FILES = ["stop ftp.service", "stop 10.0.0.2"]
 def both_start(failback: AutoFailback = AutoFailback.OFF) -> tuple[Pair, Puppet]:
     """Both come up together and know that nobody holds anything yet."""
     pair = Pair(failback)
+    return pair, start_beside_beta(pair)
+
+
+def start_beside_beta(pair: Pair) -> Puppet:
+    """The same with a pair of one's own."""
     beta = Puppet(pair, "beta").lives()
     pair.alpha.start_daemon()
     pair.run(50)
@@ -28,7 +33,7 @@ def both_start(failback: AutoFailback = AutoFailback.OFF) -> tuple[Pair, Puppet]
     beta.say(protocol.starting())
     beta.resource("none", 0)
     pair.run(50)
-    return pair, beta
+    return beta
 
 
 def both_at_home(failback: AutoFailback = AutoFailback.OFF) -> tuple[Pair, Puppet]:
@@ -48,6 +53,29 @@ def alone_with_all(failback: AutoFailback = AutoFailback.OFF) -> Pair:
     pair.until(lambda: len(pair.alpha.running) == 5, 11_000)
     pair.run(1000)
     return pair
+
+
+def healed_after_a_cut(failback: AutoFailback = AutoFailback.OFF) -> tuple[Pair, Puppet, int]:
+    """Ours has taken everything in a partition, and meets theirs again."""
+    pair, beta = both_at_home(failback)
+    pair.cut()
+    pair.until(lambda: len(pair.alpha.running) == 5, 3000)
+    pair.heal()
+    healed_ms = pair.now_ms
+    pair.until(lambda: "starting" in beta.heard_since(healed_ms), 1000)
+    return pair, beta, healed_ms
+
+
+def survivor_restarts_quickly() -> tuple[Pair, Puppet, int]:
+    """Theirs ran everything, was restarted before ours could declare it dead, and has nothing any more."""
+    pair, beta, _ = survivor_holds_all()
+    beta.resource("all", 1)
+    pair.run(500)
+    beta.restarts()
+    beta.joins()
+    beta.resource("none", 0)
+    beta.resource("local", 1)
+    return pair, beta, pair.now_ms
 
 
 def survivor_holds_all(failback: AutoFailback = AutoFailback.OFF) -> tuple[Pair, Puppet, int]:

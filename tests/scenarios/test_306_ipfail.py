@@ -7,7 +7,7 @@ from dataclasses import replace
 from hbd.config.model import AutoFailback
 from hbd.core import message as f
 from hbd.core import protocol
-from tests.scenarios.beside_306 import START_SHOP, STOP_SHOP
+from tests.scenarios.beside_306 import START_SHOP, STOP_SHOP, start_beside_beta
 from tests.scenarios.pair import ETH0, Pair
 from tests.scenarios.pinged import DEADPING_MS, ROUTER, SWITCH, find, lose
 from tests.scenarios.puppet import Puppet
@@ -20,13 +20,7 @@ def both_at_home(failback: AutoFailback = AutoFailback.OFF) -> tuple[Pair, Puppe
     """As beside_306's, with ping nodes and ipfail here; the peer's ipfail has not come yet."""
     pair = Pair(failback)
     pair.alpha.config = replace(pair.alpha.config, media=(ETH0, ROUTER, SWITCH), ipfail=True)
-    beta = Puppet(pair, "beta").lives()
-    pair.alpha.start_daemon()
-    pair.run(50)
-    beta.becomes("active")
-    beta.say(protocol.starting())
-    beta.resource("none", 0)
-    pair.run(50)
+    beta = start_beside_beta(pair)
     beta.resource("local", 1)
     pair.run(1000)
     assert pair.jobs(pair.alpha) == START_SHOP

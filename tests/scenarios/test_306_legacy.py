@@ -110,12 +110,7 @@ def test_shutdone_takes_over_at_once_and_death_after_deadtime() -> None:
 
 
 def test_a_returning_home_node_of_ours_gets_its_groups_back_and_its_killed_daemon_keeps_them() -> None:
-    pair = Pair(AutoFailback.LEGACY)
-    beta = Puppet(pair, "beta").lives(st="active")
-    pair.alpha.start_daemon()
-    pair.run(100)
-    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
-    pair.run(1000)
+    pair, _ = legacy_at_home()
     pair.alpha.kill_daemon()
     pair.run(400)
     again_ms = pair.now_ms
@@ -126,12 +121,7 @@ def test_a_returning_home_node_of_ours_gets_its_groups_back_and_its_killed_daemo
 
 
 def test_late_after_its_death_it_releases_before_it_asks() -> None:
-    pair = Pair(AutoFailback.LEGACY)
-    beta = Puppet(pair, "beta").lives(st="active")
-    pair.alpha.start_daemon()
-    pair.run(100)
-    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
-    pair.run(1000)
+    pair, beta = legacy_at_home()
     pair.alpha.kill_daemon()
     pair.run(4000)
     again_ms = pair.now_ms

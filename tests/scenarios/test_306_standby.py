@@ -12,7 +12,7 @@ from tests.scenarios.beside_306 import (
     STOP_SHOP,
     both_at_home,
     both_start,
-    survivor_holds_all,
+    survivor_restarts_quickly,
 )
 
 
@@ -241,14 +241,7 @@ def test_an_offer_that_its_own_sender_ignored_does_not_block_the_next_one() -> N
 
 
 def test_an_offer_that_its_own_sender_ignored_does_not_leave_a_set_without_an_owner() -> None:
-    pair, beta, _ = survivor_holds_all()
-    beta.resource("all", 1)
-    pair.run(500)
-    beta.restarts()
-    beta.joins()
-    beta.resource("none", 0)
-    beta.resource("local", 1)
-    again_ms = pair.now_ms
+    pair, beta, again_ms = survivor_restarts_quickly()
     pair.run(500)
     beta.ask_resources("local", "me")
     asked = 0

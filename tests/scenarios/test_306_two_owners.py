@@ -5,7 +5,14 @@ from __future__ import annotations
 from hbd.config.model import AutoFailback
 from hbd.core import message as f
 from hbd.core import protocol
-from tests.scenarios.beside_306 import START_SHOP, alone_with_all, both_at_home, survivor_holds_all
+from tests.scenarios.beside_306 import (
+    START_SHOP,
+    alone_with_all,
+    both_at_home,
+    healed_after_a_cut,
+    start_beside_beta,
+    survivor_restarts_quickly,
+)
 from tests.scenarios.pair import FILES, SHOP, Pair, address, group
 from tests.scenarios.puppet import Puppet
 
@@ -36,12 +43,7 @@ def test_two_owners_wait_for_a_heartbeat_that_says_that_it_leaves() -> None:
 
 
 def test_after_a_partition_that_the_heartbeat_did_not_notice_it_is_asked_and_keeps_what_it_says() -> None:
-    pair, beta = both_at_home()
-    pair.cut()
-    pair.until(lambda: len(pair.alpha.running) == 5, 3000)
-    pair.heal()
-    healed_ms = pair.now_ms
-    pair.until(lambda: "starting" in beta.heard_since(healed_ms), 1000)
+    pair, beta, healed_ms = healed_after_a_cut()
     beta.resource("local", 1)
     pair.run(5000)
     assert sorted(pair.alpha.running) == ["10.0.0.1", "db.service", "web.service"]
@@ -50,12 +52,7 @@ def test_after_a_partition_that_the_heartbeat_did_not_notice_it_is_asked_and_kee
 
 def test_after_a_partition_no_offer_of_ours_crosses_that_of_a_heartbeat_that_took_everything_too() -> None:
     # Both would wait ten seconds for an answer, and the heartbeat with its release and restart.
-    pair, beta = both_at_home(AutoFailback.ON)
-    pair.cut()
-    pair.until(lambda: len(pair.alpha.running) == 5, 3000)
-    pair.heal()
-    healed_ms = pair.now_ms
-    pair.until(lambda: "starting" in beta.heard_since(healed_ms), 1000)
+    pair, beta, healed_ms = healed_after_a_cut(AutoFailback.ON)
     beta.resource("all", 1)
     pair.run(100)
     beta.ask_resources("foreign", "me")
@@ -71,12 +68,7 @@ def test_after_a_partition_no_offer_of_ours_crosses_that_of_a_heartbeat_that_too
 
 
 def test_what_a_heartbeat_held_too_is_announced_again_when_it_lets_go() -> None:
-    pair, beta = both_at_home()
-    pair.cut()
-    pair.until(lambda: len(pair.alpha.running) == 5, 3000)
-    pair.heal()
-    healed_ms = pair.now_ms
-    pair.until(lambda: "starting" in beta.heard_since(healed_ms), 1000)
+    pair, beta, healed_ms = healed_after_a_cut()
     beta.resource("all", 1)
     pair.run(2000)
     beta.resource("none", 0, "shutdown")
@@ -88,12 +80,7 @@ def test_what_a_heartbeat_held_too_is_announced_again_when_it_lets_go() -> None:
 
 
 def test_after_a_partition_that_only_we_noticed_a_heartbeat_gets_its_own_at_once() -> None:
-    pair, beta = both_at_home(AutoFailback.ON)
-    pair.cut()
-    pair.until(lambda: len(pair.alpha.running) == 5, 3000)
-    pair.heal()
-    healed_ms = pair.now_ms
-    pair.until(lambda: "starting" in beta.heard_since(healed_ms), 1000)
+    pair, beta, healed_ms = healed_after_a_cut(AutoFailback.ON)
     beta.resource("local", 1)
     pair.run(100)
     assert "ask_resources foreign me" in beta.heard_since(healed_ms)
@@ -115,14 +102,7 @@ def test_a_heartbeat_that_restarted_with_everything_behind_a_cut_is_asked_as_soo
 
 
 def test_what_nobody_owns_after_a_quick_restart_of_the_heartbeat_is_taken() -> None:
-    pair, beta, _ = survivor_holds_all()
-    beta.resource("all", 1)
-    pair.run(500)
-    beta.restarts()
-    beta.joins()
-    beta.resource("none", 0)
-    beta.resource("local", 1)
-    again_ms = pair.now_ms
+    pair, _, again_ms = survivor_restarts_quickly()
     pair.run(5000)
     assert pair.jobs(pair.alpha, again_ms) == START_SHOP
 
@@ -156,16 +136,9 @@ def test_a_full_report_that_comes_after_a_partial_one_still_counts() -> None:
     assert pair.alpha.running == {}
 
 
-
 def test_none_is_not_said_of_a_set_of_which_a_group_runs_again() -> None:
     pair = Pair(groups=(SHOP, FILES, group("alpha", address("10.0.0.3"))))
-    beta = Puppet(pair, "beta").lives()
-    pair.alpha.start_daemon()
-    pair.run(50)
-    beta.becomes("active")
-    beta.say(protocol.starting())
-    beta.resource("none", 0)
-    pair.run(50)
+    beta = start_beside_beta(pair)
     beta.resource("local", 1)
     pair.run(1000)
     assert len(pair.alpha.running) == 4
