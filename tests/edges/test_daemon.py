@@ -21,7 +21,8 @@ from tests.edges.namespaces import Namespace, pair
 ROOT = Path(__file__).parents[2]
 SERVICE = "192.0.2.3"
 ALONE = "keepalive 100ms\ndeadtime 1\ninitdead 1\n"
-TOGETHER = "keepalive 200ms\ndeadtime 4\ninitdead 10\n"
+TOGETHER = "keepalive 200ms\ndeadtime 20\ninitdead 25\n"
+"""Both are there from the beginning, and nobody is to be too late for the other, however slow the machine."""
 
 
 @dataclass
@@ -83,6 +84,36 @@ class Node:
 
     def waits_for(self, text: str, within_s: float = 45) -> None:
         until(lambda: text in self.log, f"{text!r} in the log of {self.name}:\n", within_s, lambda: self.log)
+
+
+BUGGY = """
+import sys
+from hbd import daemon
+from hbd.core.cluster import Cluster
+from hbd.core.events import JobDone
+
+class Buggy(Cluster):
+    def step(self, now, event):
+        effects = super().step(now, event)
+        assert not (isinstance(event, JobDone) and event.outcome.condition is None), "a bug"
+        return effects
+
+daemon.Cluster = Buggy
+sys.exit(daemon.main(sys.argv[1:], []))
+"""
+
+
+def run_into_a_bug(node: Node) -> subprocess.CompletedProcess[str]:
+    """A daemon whose core raises when the first address is up."""
+    with node.network.inside():
+        return subprocess.run(
+            [sys.executable, "-c", BUGGY, *node.words()[3:]],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
 
 
 def until(
@@ -284,30 +315,7 @@ def test_a_second_daemon_waits_for_the_first_and_goes_on_when_it_has_gone(alone:
 
 
 def test_a_bug_ends_the_process_at_once_with_70_and_leaves_everything_running(alone: Node) -> None:
-    script = """
-import sys
-from hbd import daemon
-from hbd.core.cluster import Cluster
-from hbd.core.events import JobDone
-
-class Buggy(Cluster):
-    def step(self, now, event):
-        effects = super().step(now, event)
-        assert not (isinstance(event, JobDone) and event.outcome.condition is None), "a bug"
-        return effects
-
-daemon.Cluster = Buggy
-sys.exit(daemon.main(sys.argv[1:], []))
-"""
-    with alone.network.inside():
-        done = subprocess.run(
-            [sys.executable, "-c", script, *alone.words()[3:]],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+    done = run_into_a_bug(alone)
     assert done.returncode == 70
     assert "AssertionError: a bug" in done.stderr
     assert alone.serves

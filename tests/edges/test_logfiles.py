@@ -5,8 +5,6 @@ import re
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ from hbd.core.effects import Kind, Level, Log
 from hbd.journal import PRIORITY, Journal
 from hbd.logs.sinks import FACILITIES, SEVERITY, Form, Line, LogFile, Syslog, syslog_socket
 from hbd.logs.writer import MOST_WAITING, LogFiles
-from tests.edges.test_daemon import ROOT, Node, alone, nodes, until
+from tests.edges.test_daemon import Node, alone, nodes, run_into_a_bug, until
 
 __all__ = ["alone", "nodes"]
 
@@ -388,28 +386,7 @@ def test_a_log_file_that_cannot_be_written_stops_no_daemon(alone: Node) -> None:
 def test_the_reason_of_a_crash_is_in_the_file(alone: Node) -> None:
     log = alone.home / "ha-log"
     with_lines(alone, f"logfile {log}")
-    script = """
-import sys
-from hbd import daemon
-from hbd.core.cluster import Cluster
-from hbd.core.events import JobDone
-
-class Buggy(Cluster):
-    def step(self, now, event):
-        assert not isinstance(event, JobDone), "a bug"
-        return super().step(now, event)
-
-daemon.Cluster = Buggy
-sys.exit(daemon.main(sys.argv[1:], []))
-"""
-    with alone.network.inside():
-        done = subprocess.run(
-            [sys.executable, "-c", script, *alone.words()[3:]],
-            cwd=ROOT,
-            capture_output=True,
-            timeout=90,
-            check=False,
-        )
+    done = run_into_a_bug(alone)
     assert done.returncode == 70
     assert "CRIT: hbd ends because of a bug; what it started goes on running" in texts(log)
     assert texts(log)[-1] == "CRIT: AssertionError: a bug"

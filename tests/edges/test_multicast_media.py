@@ -19,6 +19,11 @@ MCAST = Mcast("eth1", "225.0.0.1", PORT, 1, False)
 MCAST6 = Mcast("eth1", "ff02::694", PORT, 1, False, 6)
 BCAST = Bcast("eth1", PORT)
 TO_ONE6, TO_TWO6 = Ucast6("eth1", "fe80::1", PORT), Ucast6("eth1", "fe80::2", PORT)
+EVERY_MEDIUM = pytest.mark.parametrize(
+    "spec",
+    [BCAST, Ucast("eth1", "10.0.0.2", PORT), MCAST, MCAST6, TO_TWO6],
+    ids=["bcast", "ucast", "mcast", "mcast6", "ucast6"],
+)
 
 
 @pytest.fixture
@@ -179,7 +184,7 @@ def test_ucast6_reaches_a_global_address_however_it_is_spelt(nodes: tuple[Node, 
     asyncio.run(body())
 
 
-@pytest.mark.parametrize("spec", [MCAST, MCAST6, TO_TWO6], ids=["mcast", "mcast6", "ucast6"])
+@EVERY_MEDIUM
 @pytest.mark.parametrize("end", ["link set eth1 down", "link delete eth1"])
 def test_an_interface_that_goes_is_told_once_and_its_return_is_taken_up(
     nodes: tuple[Node, Node], end: str, spec: MediumSpec
@@ -192,7 +197,9 @@ def test_an_interface_that_goes_is_told_once_and_its_return_is_taken_up(
         one.namespace.ip(end)
         for _ in range(3):
             medium.send(Transmit(b"lost"))
-        assert [failure.medium for failure in one.failures()] == [spec]
+        [failure] = one.failures()
+        assert failure.medium == spec
+        assert "eth1: " in failure.reason
         with pytest.raises(OSError, match="eth1"):
             one.open(spec)
         if "delete" in end:
@@ -205,7 +212,7 @@ def test_an_interface_that_goes_is_told_once_and_its_return_is_taken_up(
                 node.namespace.ip(f"address replace 10.0.0.{number}/24 broadcast + dev eth1")
         with one.namespace.inside():
             medium.open(one.posted.append)
-        two.open(MCAST, MCAST6, TO_TWO6)
+        two.open(BCAST, MCAST, MCAST6, TO_TWO6)
         # The neighbour's cache may still have the old cable.
         await until(lambda: b"after" in two.heard(), lambda: medium.send(Transmit(b"after")))
 
@@ -227,11 +234,7 @@ def test_an_interface_that_comes_late_is_no_obstacle_to_another(nodes: tuple[Nod
     asyncio.run(body())
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [BCAST, Ucast("eth1", "10.0.0.2", PORT), MCAST, MCAST6, TO_TWO6],
-    ids=["bcast", "ucast", "mcast", "mcast6", "ucast6"],
-)
+@EVERY_MEDIUM
 @pytest.mark.usefixtures("quick_looks")
 def test_an_interface_that_is_renamed_is_left_and_found_again_under_its_name(
     nodes: tuple[Node, Node], spec: MediumSpec

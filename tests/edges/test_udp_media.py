@@ -214,36 +214,6 @@ def test_an_interface_that_is_missing_down_or_without_address_is_said_at_open(
     asyncio.run(body())
 
 
-@pytest.mark.parametrize("spec", [BCAST, TO_TWO], ids=["bcast", "ucast"])
-@pytest.mark.parametrize("end", ["link set eth1 down", "link delete eth1"])
-def test_a_link_that_breaks_is_told_once_and_can_be_opened_again(
-    nodes: tuple[Node, Node], end: str, spec: MediumSpec
-) -> None:
-    one, two = nodes
-
-    async def body() -> None:
-        medium = one.open(spec)
-        medium.send(Transmit(b"before"))
-        one.namespace.ip(end)
-        for _ in range(3):
-            medium.send(Transmit(b"lost"))
-        [failure] = one.failures()
-        assert failure.medium == spec
-        assert "eth1: " in failure.reason
-
-        if "delete" in end:
-            cable(one.namespace, two.namespace, "eth1")
-            two.namespace.ip("address add 10.0.0.2/24 broadcast + dev eth1")
-            one.namespace.ip("address add 10.0.0.1/24 broadcast + dev eth1")
-        one.namespace.ip("link set eth1 up")
-        with one.namespace.inside():
-            medium.open(one.posted.append)
-        two.open(BCAST)
-        await until(lambda: b"after" in two.heard(), lambda: medium.send(Transmit(b"after")))
-
-    asyncio.run(body())
-
-
 def test_a_cable_without_carrier_is_no_failure(nodes: tuple[Node, Node]) -> None:
     """The peers' silence says it; the socket itself is well."""
     one, two = nodes
