@@ -24,8 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "config": ("hbd.config", "hbd.errors"),
     "sim": ("hbd.sim", "hbd.core", "hbd.config", "hbd.errors"),
     "ctl": (
-        "hbd.ctl", "hbd.check", "hbd.bus", "hbd.dbusio", "hbd.config", "hbd.sim", "hbd.core.views",
-        "hbd.errors",
+        "hbd.ctl", "hbd.check", "hbd.bus", "hbd.dbusio", "hbd.config", "hbd.core.views", "hbd.errors",
     ),
     "check": (
         "hbd.check", "hbd.config", "hbd.agents.findif", "hbd.core.events", "hbd.ctl.client",
