@@ -22,7 +22,7 @@ def judge(shown: Snapshot, places: Places, known: Known) -> None:
         if node.kind == "normal" and not node.local:
             _judge_node(node, shown, places, known)
     for sentence in shown.cluster.degraded:
-        known.warn(Section.DAEMON, "missing", places.directive(), sentence)
+        known.warn(Section.DAEMON, "degraded", places.directive(), sentence)
     known.good(Section.DAEMON, "hbd", f"{shown.cluster.version} runs, {shown.cluster.state}")
 
 

@@ -85,7 +85,7 @@ def check(where: Where) -> Result:
     if keyless:
         known.unknown(Section.DAEMON, "authkeys", "only root can read it: it was not looked at")
     asyncio.run(_look(config, where, known))
-    _times(config, known)
+    _times(config, Places(where.directory), known)
     order = list(Section)
     return Result(
         tuple(sorted(dict.fromkeys(known.findings), key=lambda finding: finding.place)),
@@ -93,11 +93,14 @@ def check(where: Where) -> Result:
     )
 
 
-def _times(config: Config, known: Known) -> None:
+def _times(config: Config, places: Places, known: Known) -> None:
     for mark in timeline.marks(config.timing, config.watchdog):
         known.good(Section.TIMES, f"{mark.ms} ms", f"{mark.name}: {mark.text}")
     if config.watchdog is None:
         known.note(Section.TIMES, "", "no watchdog line in ha.cf: nobody resets this machine before that")
+    elif not Path(config.watchdog).exists():
+        text = "there is no such device now, so nobody resets this machine; load its driver (hbd(8))"
+        known.warn(Section.TIMES, config.watchdog, places.value("watchdog", config.watchdog), text)
 
 
 async def _look(config: Config, where: Where, known: Known) -> None:

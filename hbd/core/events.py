@@ -187,6 +187,7 @@ class LinkFailed:
 
     medium: MediumSpec
     reason: str
+    """Without the link's name: whoever says it puts that before it."""
 
 
 @dataclass(frozen=True, slots=True)

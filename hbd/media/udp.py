@@ -94,7 +94,7 @@ class UdpMedium(ABC):
         post = self._post
         self.close()
         if post is not None:
-            post(LinkFailed(self.spec, f"{self.spec.interface}: {why.strerror or why}"))
+            post(LinkFailed(self.spec, why.strerror or str(why)))
 
     def tune(self, receiver: socket.socket) -> None:  # noqa: B027 - only groups have to be joined
         """Have the shared socket hear what this medium wants to hear. Raises OSError."""

@@ -127,6 +127,14 @@ def test_ping_nodes_are_asked_and_known_when_they_are_no_witnesses(machine: Mach
     assert facts(check(machine, HA_CF + "ping 10.1.2.2\n"), "Ping nodes") == ["10.1.2.2 answers this node"]
 
 
+def test_a_watchdog_that_is_not_there_resets_nothing(machine: Machine, node: Namespace) -> None:
+    there = machine.root / "watchdog"
+    found = f"7:10: {there}: there is no such device now, so nobody resets this machine"
+    assert [text[: len(found)] for text in findings(check(machine, f"{HA_CF}watchdog {there}\n"))] == [found]
+    there.touch()
+    assert findings(check(machine, f"{HA_CF}watchdog {there}\n")) == []
+
+
 def test_a_name_that_nobody_knows_is_found_at_its_word(machine: Machine, node: Namespace) -> None:
     result = check(machine, HA_CF + "ucast eth0 nobody.invalid\n")
     assert findings(result) == [
