@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hbd.config.model import AddressResource, ResourceSpec, ScriptResource, UnitResource
-from hbd.core.events import Direction, HeldGroup
+from hbd.core.events import Direction, HeldGroup, Role
 
 
 def encode_held(groups: tuple[HeldGroup, ...]) -> bytes:
@@ -19,6 +19,9 @@ def encode_held(groups: tuple[HeldGroup, ...]) -> bytes:
                 "direction": group.direction.value,
                 "epoch": group.epoch,
                 "failback": group.failback,
+                "role": group.role.value,
+                "partner": group.partner,
+                "overruled": group.overruled,
                 "resources": [_encode_resource(resource) for resource in group.resources],
             }
             for group in groups
@@ -37,6 +40,9 @@ def decode_held(text: bytes) -> tuple[HeldGroup, ...]:
                 group["epoch"],
                 group["failback"],
                 tuple(_decode_resource(resource) for resource in group["resources"]),
+                Role(group.get("role", "none")),
+                group.get("partner", 0),
+                group.get("overruled", False),
             )
             for group in json.loads(text)["groups"]
         )

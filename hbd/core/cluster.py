@@ -10,6 +10,7 @@ is due, then reconcile, then speak. The report that carries a claim leaves befor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import assert_never
 
@@ -376,7 +377,7 @@ class Cluster:
         self._isolation.forgives_darkness = bool(held)
         self._membership.begin()
         self._links.begin()
-        self._connectivity.begin()
+        self._connectivity.begin(overruled=any(each.overruled for each in held))
         self._stored = held
         self._chronicle.started(bool(held))
         self._custody.probe(held, late)
@@ -818,6 +819,8 @@ class Cluster:
 
     def _store(self) -> None:
         held = self._custody.held
+        if held and self._connectivity.overruled:
+            held = tuple(replace(each, overruled=True) for each in held)
         if held != self._stored:
             self._stored = held
             self._desk.emit(StoreHeld(held))

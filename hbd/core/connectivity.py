@@ -50,7 +50,6 @@ class Connectivity:
         self._offered = False
         self._met: int | None = None
         """Which of the peer's lives knows that there is an ipfail here."""
-        self._acted = False
         self._take_up(config)
 
     def _take_up(self, config: Config) -> None:
@@ -71,8 +70,13 @@ class Connectivity:
         theirs = report.ping_list if report.reach is None else report.reach.ping_list
         return (NO_PINGS if theirs is None else theirs) == self._ping_list
 
-    def begin(self) -> None:
-        """Open the ping nodes, and watch the addresses' interfaces if that matters."""
+    def begin(self, *, overruled: bool) -> None:
+        """Open the ping nodes, and watch the addresses' interfaces if that matters.
+
+        `overruled`: in an earlier life of ours an operator wanted groups here all the same.
+        """
+        if overruled:
+            self._policy.adopted()
         self.pings.begin()
         self._carriers.watch(self._config, self._on)
 
@@ -118,6 +122,11 @@ class Connectivity:
         self._classic.stalled(lateness_ms)
         self._carriers.stalled()
 
+    @property
+    def overruled(self) -> bool:
+        """An operator's word stands against what would move our groups away."""
+        return self._policy.overruled
+
     def commanded(self) -> None:
         """An operator moves groups."""
         self._policy.overrule()
@@ -162,10 +171,6 @@ class Connectivity:
         self.pings.tick()
         self._note_count()
         self._may_act = False
-        if acts and not self._acted:
-            self._acted = True
-            if any(group.pinned and group.may_run for group in custody.groups.values()):
-                self._policy.adopted()
         if not self._on or not acts or peer is None or not peer.alive:
             self._rest()
         elif peer.speaks_classic:

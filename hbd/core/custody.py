@@ -14,7 +14,7 @@ from hbd.core import claims, placement
 from hbd.core.claims import Peer
 from hbd.core.desk import Desk
 from hbd.core.effects import Announce, DropAddresses, Effect, Kind, Level, ProbeResource, StartJob
-from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome
+from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, Role
 from hbd.core.exchange import Exchange, Stage
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, PutBackFailed, StartFailed
 from hbd.core.guard import Guard
@@ -151,9 +151,14 @@ class Custody:
 
     def _record(self, group: Group) -> HeldGroup | None:
         held, exchange = group.held, self._exchanges[group.key]
-        if held is None or exchange.stage is not Stage.CEDING:
+        if held is None or not exchange.partner:
             return held
-        return replace(held, direction=Direction.CEDING, failback=not exchange.pinned)
+        if exchange.stage in (Stage.RESUMED, Stage.CEDING):
+            role, failback, direction = Role.GIVER, not exchange.pinned, Direction.STOPPING
+            return replace(held, direction=direction, failback=failback, role=role, partner=exchange.partner)
+        if group.phase is Phase.STARTING:
+            return replace(held, role=Role.TAKER, partner=exchange.partner)
+        return held
 
     def deadline_ms(self) -> int | None:
         """When something is due without any event."""
@@ -243,12 +248,17 @@ class Custody:
             self.guard.found(group)
             return
         held, late = recorded
+        exchange = self._exchanges[group.key]
+        if held.role is Role.TAKER and not group.changing:
+            exchange.partner, exchange.resumed = held.partner, True
         if not group.running_somehow:
+            if exchange.resumed:
+                # Claimed before the first report: the peer may want it back as soon as nobody has it.
+                self._claim(group, not held.failback, "handed over before hbd was restarted")
             return
         group.adopt(held, late)
-        if held.direction is Direction.CEDING:
-            exchange = self._exchanges[group.key]
-            exchange.stage, exchange.given, exchange.pinned = Stage.CEDING, True, not held.failback
+        if held.role is Role.GIVER:
+            exchange.resume(held)
         self._epochs[group.key] = max(held.epoch, self._epochs.get(group.key, 0))
         self._desk.info(
             Kind.GROUP_ADOPTED,
@@ -414,13 +424,16 @@ class Custody:
             if self._yields_to_classic(group, peer):
                 return
         asked = peer is None or not peer.speaks_classic or self._talk.knows
-        if group.provisional and active and asked and self._clear(group, peer):
+        resumed = exchange.stage is Stage.RESUMED
+        if group.provisional and active and asked and not resumed and self._clear(group, peer):
             group.confirm()
         self.transitions.advance(group, peer)
         self.transitions.answer_ask(group, peer)
+        if group.phase is Phase.CLAIMED and exchange.resumed and peer is not None:
+            self._doubt_resumed_claim(group, exchange, peer)
         if group.phase is Phase.IDLE and active and exchange.stage is Stage.NONE:
             self._consider_claim(group, peer)
-        if group.phase is Phase.CLAIMED and self._clear(group, peer):
+        if group.phase is Phase.CLAIMED and active and self._clear(group, peer):
             self._desk.emit_all(group.begin())
 
     def _consider_claim(self, group: Group, peer: Peer | None) -> None:
@@ -430,9 +443,19 @@ class Custody:
         theirs = None if peer is None else peer.entry(group.key)
         offered = theirs is not None and peer is not None and not peer.dead and theirs.offered
         pinned = offered and theirs is not None and theirs.pinned and group.spec.home != self._me
+        self._exchanges[group.key].partner = peer.generation if offered and peer is not None else 0
+        self._claim(group, pinned, _why(group, peer, offered))
+
+    def _claim(self, group: Group, pinned: bool, reason: str) -> None:
         epoch = min(max(group.epoch, self._epochs.get(group.key, 0)) + 1, EPOCH_MAX)
         self._epochs[group.key] = epoch
-        group.claim(epoch, failback=not pinned, pinned=pinned, reason=_why(group, peer, offered))
+        group.claim(epoch, failback=not pinned, pinned=pinned, reason=reason)
+
+    def _doubt_resumed_claim(self, group: Group, exchange: Exchange, peer: Peer) -> None:
+        """What an earlier life of ours was taking goes by the ordinary rules if the peer has a new one."""
+        if peer.lives and peer.generation != exchange.partner:
+            exchange.withdraw()
+            group.retract(f"{peer.name} was restarted since it gave it")
 
     def entry_of(self, peer: Peer, group: Group) -> Entry:
         """What the peer says of this group; a 3.0.6 node says it in sets, and runs what it holds."""
@@ -563,6 +586,7 @@ class Custody:
         for fact in facts:
             match fact:
                 case GroupStarted():
+                    self._exchanges[group.key].arrived()
                     text = f"Resource acquisition completed. group {group.name} runs"
                     self._desk.info(Kind.GROUP_STARTED, text, group=group.name)
                 case GroupReleased():

@@ -75,8 +75,16 @@ class Direction(Enum):
     STARTING = "starting"
     STARTED = "started"
     STOPPING = "stopping"
-    CEDING = "ceding"
-    """Stopping, for the peer to take it: after a restart the handover is finished, not undone."""
+
+
+class Role(Enum):
+    """A node's part in a handover that is under way: after a restart it is finished, not undone."""
+
+    NONE = "none"
+    GIVER = "giver"
+    """The group is being stopped, for the peer to take it."""
+    TAKER = "taker"
+    """The peer has stopped it, and it is being started here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,11 @@ class HeldGroup:
     failback: bool
     resources: tuple[ResourceSpec, ...]
     """As configured when it was started, so that it can be stopped under a changed configuration."""
+    role: Role = Role.NONE
+    partner: int = 0
+    """The generation of the peer that has agreed to the handover: no other life of it has."""
+    overruled: bool = False
+    """An operator has it here, although this node reaches less (`ipfail.py`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,10 @@
     holder   OFFERED ──peer accepts──▶ CEDING ──last stop──▶ CEDED ──peer claims──▶ done
     taker    (asks) ─── accepts ───────────────────────────▶ claims, starts
 
+    holder, hbd killed while CEDING   RESUMED ──the life that accepted is heard──▶ CEDING
+                                              ──another life, or nobody──▶ what runs is kept
+    taker, hbd killed while starting  claims it again, unless the holder has begun a new life
+
 Every step is a flag in the reports of both, so a lost message costs one heartbeat and nothing else. An offer
 that is not accepted in time is withdrawn and nothing was stopped; a ceded group that the peer does not
 claim in time goes back to its holder by the ordinary rules of claims.py.
@@ -12,6 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+
+from hbd.core.events import HeldGroup
 
 REPLY_MS = 10_000
 """How long the other side may take to answer (heartbeat 3.0.6, standby timer)."""
@@ -24,6 +30,7 @@ class Stage(Enum):
 
     NONE = "none"
     OFFERED = "offered"
+    RESUMED = "resumed"
     CEDING = "ceding"
     CEDED = "ceded"
 
@@ -50,6 +57,10 @@ class Exchange:
     """The release for this handover began."""
     asking: bool = False
     """We want it from the peer."""
+    partner: int = 0
+    """The generation of the peer that takes it; or, while it is started here, of the one that gave it."""
+    resumed: bool = False
+    """An earlier life of ours was taking it."""
 
     def offer(self, now_ms: int, pinned: bool) -> None:
         """Ready to be taken; nothing is stopped before the peer accepts."""
@@ -59,6 +70,16 @@ class Exchange:
     def withdraw(self) -> None:
         """The handover of this group is over, one way or the other."""
         self.stage, self.offered_at = Stage.NONE, None
+        self.arrived()
+
+    def arrived(self) -> None:
+        """The group runs where it was to go: nothing of it is to be finished after a restart."""
+        self.partner, self.resumed = 0, False
+
+    def resume(self, held: HeldGroup) -> None:
+        """An earlier life of ours was giving it."""
+        self.stage, self.partner = Stage.RESUMED, held.partner
+        self.given, self.pinned = True, not held.failback
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ from hbd.core.effects import (
     StartResource,
     StopResource,
 )
-from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, Result
+from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, Result, Role
 from hbd.core.report import Posture
 
 STOP_RETRIES = 10
@@ -327,7 +327,7 @@ class Group:
     def adopt(self, held: HeldGroup, muted: bool) -> None:
         """Found running and recorded at our start: ours, until the peer says otherwise."""
         self.phase = Phase.STARTED if self.is_whole and not muted else Phase.STARTING
-        if held.direction in (Direction.STOPPING, Direction.CEDING):
+        if held.direction is Direction.STOPPING and held.role is not Role.GIVER:
             self.phase = Phase.STOPPING
         self.epoch, self.failback, self.pinned = held.epoch, held.failback, not held.failback
         self.provisional, self.muted = True, muted

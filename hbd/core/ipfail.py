@@ -75,7 +75,8 @@ class Ipfail:
         self._moved_ms: int | None = None
         self.calm_ms = CALM_MS
         """How long a difference has to be gone before something comes back."""
-        self._overruled = False
+        self.overruled = False
+        """An operator has groups here although we are worse."""
         self._low: Own | None = None
         """What we were worse with."""
         self._gone_ms: int | None = None
@@ -115,11 +116,11 @@ class Ipfail:
         low = self._low
         recovered = low is None or own.alive > low.alive or own.reach.cut < low.reach.cut
         if recovered or now_ms - self._gone_ms >= self._timing.deadping_ms:
-            self._overruled = False
+            self.overruled = False
 
     def due_ms(self, now_ms: int) -> int | None:
         """When everything is to be given away, if nothing changes; None if it is not."""
-        if self._worse_ms is None or self._overruled:
+        if self._worse_ms is None or self.overruled:
             return None
         if self._moved_ms is not None and now_ms < self._moved_ms + 2 * self.calm_ms:
             return min(self._worse_ms + INSISTENT_MS, self._moved_ms + 2 * self.calm_ms)
@@ -139,11 +140,11 @@ class Ipfail:
 
     def overrule(self) -> None:
         """An operator moves groups: that stays as it is until the difference is gone, and starts anew."""
-        self._moved_ms, self._overruled = None, self.standing is Standing.WORSE
+        self._moved_ms, self.overruled = None, self.standing is Standing.WORSE
 
     def adopted(self) -> None:
-        """What an operator moved here runs since before our start: if we are worse, that is as it was."""
-        self._overruled = True
+        """An operator's word of before our start: if we are worse, that is as it was."""
+        self.overruled = True
 
     def failback_ms(self) -> int | None:
         """From when on the peer may have its groups back, if nothing changes; None: not now."""

@@ -60,6 +60,9 @@ class Transitions:
         now_ms, exchange = self._desk.now.ms, self.exchanges[group.key]
         if exchange.stage is Stage.NONE:
             return
+        if exchange.stage is Stage.RESUMED:
+            self._go_on(group, exchange, peer)
+            return
         assert peer is not None
         theirs = peer.entry(group.key)
         unavailable = peer.dead or peer.gone or group.key in peer.unable
@@ -71,6 +74,7 @@ class Transitions:
                     exchange.withdraw()
                 elif theirs.accepted and answered:
                     exchange.stage, exchange.given = Stage.CEDING, True
+                    exchange.partner = peer.generation
                     self._desk.emit_all(group.release(f"handed over to {peer.name}"))
             case Stage.CEDING:
                 if group.phase is Phase.IDLE:
@@ -78,6 +82,15 @@ class Transitions:
             case Stage.CEDED:
                 if theirs.claims or unavailable or overdue:
                     exchange.withdraw()
+
+    def _go_on(self, group: Group, exchange: Exchange, peer: Peer | None) -> None:
+        """After a restart: give it to the life of the peer that has accepted it, and to no other (rule 3)."""
+        lost = peer is None or peer.dead or peer.gone or group.phase not in (Phase.STARTING, Phase.STARTED)
+        if lost or (peer is not None and peer.lives and peer.generation != exchange.partner):
+            exchange.withdraw()
+        elif peer is not None and peer.kind is PeerKind.HBD:
+            exchange.stage = Stage.CEDING
+            self._desk.emit_all(group.release(f"handed over to {peer.name}"))
 
     def answer_ask(self, group: Group, peer: Peer | None) -> None:
         """The peer's operator asked for what runs here."""

@@ -43,7 +43,6 @@ def is_guarded(run: Path) -> bool:
         (Direction.STARTING, {"httpd.service", "smb.service"}),
         (Direction.STARTED, {"httpd.service", "smb.service"}),
         (Direction.STOPPING, set()),
-        (Direction.CEDING, set()),
     ],
 )
 def test_units_of_a_group_have_a_mark_while_it_is_started_or_starting(

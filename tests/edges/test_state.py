@@ -19,7 +19,7 @@ from hbd.core.effects import (
     StoreHeld,
     StorePeers,
 )
-from hbd.core.events import Direction, HeldGroup, Promise
+from hbd.core.events import Direction, HeldGroup, Promise, Role
 from hbd.heldtext import decode_held, encode_held
 from hbd.stale import held_addresses
 from hbd.state import RunDir, StateDir, Store
@@ -36,7 +36,8 @@ GROUP = HeldGroup(
         AddressResource("2001:db8::3", "2001:db8::3"),
         ScriptResource('disk::a::"ip":"8', "/etc/ha.d/resource.d/disk", ("a", '"ip":"8')),
     ),
-)
+    Role.TAKER, 1_700_000_000, overruled=True,
+)  # fmt: skip
 PEER = PeerRecord("linuxha2", bytes(range(16)), 1_700_000_000)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hbd.config.model import AutoFailback
+from hbd.core.events import Scope
 from hbd.sim.machines import Machine
 from tests.scenarios.pair import Pair, all_on
-from tests.scenarios.pinged import DEADPING_MS, QUICK_MS, ROUTER, at_rest, find, lose
+from tests.scenarios.pinged import DEADPING_MS, HOME, QUICK_MS, ROUTER, at_rest, find, lose
 
 LONG_MS = 30_000
 
@@ -57,6 +58,32 @@ def test_it_outlasts_a_restart_of_hbd(name: str, failback: AutoFailback) -> None
     restart(pair, pair.machines[name])
     pair.run(LONG_MS)
     assert pair.owners() == all_on("alpha")
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_it_outlasts_a_restart_of_a_node_that_has_only_its_own_groups(name: str) -> None:
+    pair = at_rest()
+    lose(ROUTER, pair.alpha)
+    pair.until(lambda: pair.owners() == all_on("beta"), 4000)
+    pair.run(1000)
+    assert pair.takeover(pair.alpha, Scope.LOCAL).refused is None
+    pair.until(lambda: pair.owners() == HOME, 2000)
+    pair.run(1000)
+    restart(pair, pair.machines[name])
+    pair.run(LONG_MS)
+    assert pair.owners() == HOME
+
+
+def test_a_loss_while_hbd_was_away_is_nobodys_word() -> None:
+    pair = at_rest()
+    assert pair.takeover(pair.alpha).refused is None
+    pair.until(lambda: pair.owners() == all_on("alpha"), 2000)
+    pair.run(1000)
+    pair.alpha.kill_daemon()
+    lose(ROUTER, pair.alpha)
+    pair.run(500)
+    pair.alpha.start_daemon()
+    pair.until(lambda: pair.owners() == all_on("beta"), DEADPING_MS + QUICK_MS + 2000)
 
 
 @pytest.mark.parametrize("missed_ms", [600, 1000, DEADPING_MS - 300])
