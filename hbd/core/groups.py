@@ -232,8 +232,11 @@ class Group:
         """Identities of everything that this group may have running here."""
         if not self.may_run:
             return set()
-        members = (*self.members, *self._retired)
-        return {member.spec.identity for member in members if member.state is not MemberState.STOPPED}
+        return {
+            member.spec.identity
+            for member in (*self.members, *self._retired)
+            if member.state is not MemberState.STOPPED or member is self._job_member
+        }
 
     @property
     def at_rest(self) -> bool:
@@ -390,7 +393,10 @@ class Group:
         known = {member.spec.identity: member for member in self.members}
         members = []
         for resource in spec.resources:
-            member = known.pop(resource.identity, None) or Member(resource)
+            member = known.pop(resource.identity, None)
+            if member is None:
+                member = Member(resource)
+                self.claimed_at = None  # What the peer said to the claim so far, it did not say of this one.
             member.spec = resource
             members.append(member)
         gone = [m for m in known.values() if m.state is not MemberState.STOPPED or m is self._job_member]

@@ -24,9 +24,9 @@ def belongs_here(
         return talk.leaves(group)
     if peer.dead and not peer.gone and peer.keeps(group.key):
         return False
-    if peer.sworn:
+    if peer.sworn or peer.gone:
         return True  # Nothing runs there, whatever it was called there.
-    if peer.dead or peer.gone:
+    if peer.dead:
         # With a different configuration only what the dead node is known to have held is ours to take.
         differs = peer.report is not None and peer.report.digest not in ("", digest)
         return not differs or group.key in peer.last_held

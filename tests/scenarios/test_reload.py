@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hbd.config.model import AutoFailback, Bcast, GroupSpec
-from hbd.core.events import Reload
+from hbd.core.events import Reload, Stop
 from tests.scenarios.pair import (
     FILES,
     FILES_KEY,
@@ -109,6 +109,53 @@ def test_what_a_group_that_moves_home_gives_to_another_one_is_stopped_there_befo
     assert pair.jobs(pair.alpha, asked_ms) == []
     pair.until(lambda: pair.owners() == all_on("alpha") and "mail.service" in pair.alpha.running, 4000)
     assert pair.jobs(pair.beta, asked_ms) == ["stop mail.service", "stop ftp.service", "stop 10.0.0.2"]
+
+
+def test_what_a_node_leaves_in_order_is_taken_whatever_its_haresources_said() -> None:
+    """It has released everything, under whatever name."""
+    pair = Pair().started()
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, (*GROUPS, group("alpha", unit("print"))))))
+    pair.run(1000)
+    pair.ask(pair.beta, Stop())
+    pair.until(lambda: pair.owners() == all_on("alpha") and "print.service" in pair.alpha.running, 3000)
+
+
+def test_what_a_reload_gives_to_a_node_is_started_when_the_other_one_has_heard_that_it_is_claimed() -> None:
+    """Or else that one, given it back by the next reload, would go by what it was told before both."""
+    pair = Pair().started()
+    pair.cut_from("beta")
+    given = (group("beta", address("10.0.0.2"), unit("ftp"), unit("db")),)
+    for node in (pair.beta, pair.alpha):
+        pair.ask(node, Reload(reconfigured(node, (group("alpha", address("10.0.0.1"), unit("web")), *given))))
+    pair.run(600)
+    assert "db.service" not in pair.alpha.running
+    assert "db.service" not in pair.beta.running
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, GROUPS)))
+    pair.run(300)
+    pair.heal()
+    pair.run(1000)
+    assert "db.service" not in pair.beta.running
+    pair.ask(pair.beta, Reload(reconfigured(pair.beta, GROUPS)))
+    pair.until(lambda: pair.owners() == at_home(GROUPS), 2000)
+
+
+def test_what_another_group_here_is_just_starting_is_stopped_before_it_is_started_anew() -> None:
+    pair = Pair().started()
+    pair.ask(pair.beta, Stop())
+    pair.until(lambda: pair.owners() == all_on("alpha"), 3000)
+    pair.alpha.troubles.slow["mail.service"] = 700
+    shop = (address("10.0.0.1"), unit("web"), unit("db"))
+    before = (group("alpha", *shop), FILES, group("alpha", unit("print"), unit("mail")))
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, before)))
+    pair.until(lambda: "start mail.service" in pair.jobs(pair.alpha), 1000)
+    pair.run(1)
+    asked_ms = pair.now_ms
+    after = (group("alpha", *shop, unit("mail")), FILES, group("beta", unit("print")))
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, after)))
+    pair.until(lambda: "start mail.service" in pair.jobs(pair.alpha, asked_ms), 3000)
+    jobs = pair.jobs(pair.alpha, asked_ms)
+    assert jobs.index("stop mail.service") < jobs.index("start mail.service")
+    pair.until(lambda: "mail.service" in pair.alpha.running, 2000)
 
 
 def test_new_timings_hold_at_once() -> None:
