@@ -392,7 +392,7 @@ class Custody:
             return self._talk.leaves(group.spec)
         if peer is None:
             return True
-        if group.provisional or group.resuming:
+        if group.provisional or group.only_resumes:
             return not claims.objects(peer, group.key, group.claimed_at)
         if claims.may_hold(peer, group.key, self.digest, group.claimed_at):
             return False

@@ -82,6 +82,8 @@ class Member:
     last_error: str = ""
     retry_ms: int = 0
     """For one that was lost: when it is to be put back."""
+    ran: bool = False
+    """It was started under the present claim, by this life of hbd or by the one before."""
 
     @property
     def command(self) -> str:
@@ -218,6 +220,11 @@ class Group:
         return all(member.state is MemberState.STARTED for member in self.members)
 
     @property
+    def only_resumes(self) -> bool:
+        """What is still to be started ran under this claim before: what a reload gave it did not."""
+        return self.resuming and all(m.ran or m.state is MemberState.STARTED for m in self.members)
+
+    @property
     def is_ailing(self) -> bool:
         """A member could not be put back, or is lost too often: it has to wait."""
         return bool(self.hurt) and any(member.retry_ms for member in self.hurt)
@@ -313,6 +320,8 @@ class Group:
         self.phase, self.epoch, self.failback, self.pinned = Phase.CLAIMED, epoch, failback, pinned
         self.claimed_at, self.reason = None, reason
         self.resuming = False
+        for member in self.members:
+            member.ran = False
         self._retries, self._retry_ms = 0, None
 
     def retract(self, reason: str) -> None:
@@ -332,6 +341,8 @@ class Group:
         self.phase = Phase.STARTED if self.is_whole and not muted else Phase.STARTING
         if held.direction is Direction.STOPPING and held.role is not Role.GIVER:
             self.phase = Phase.STOPPING
+        for member in self.members:
+            member.ran = member.state is MemberState.STARTED or held.direction is Direction.STARTED
         self.epoch, self.failback, self.pinned = held.epoch, held.failback, not held.failback
         self.provisional, self.muted = True, muted
         self.claimed_at, self.reason = None, "found running when hbd started"
@@ -444,7 +455,7 @@ class Group:
         """A lost member runs again, by somebody else's doing."""
         for member in self.hurt:
             if member.spec == resource and member is not self._job_member:
-                member.state = MemberState.STARTED
+                member.state, member.ran = MemberState.STARTED, True
         if self.hurt:
             self.hurt = [member for member in self.hurt if member.state is not MemberState.STARTED]
 
@@ -578,7 +589,7 @@ class Group:
                 self.hurt.remove(member)  # What ended it stays to be read.
             else:
                 member.last_error = ""
-            member.state = MemberState.STARTED
+            member.state, member.ran = MemberState.STARTED, True
             return [], []
         member.state, member.last_error = MemberState.UNKNOWN, outcome.reason
         text = f"{member.spec.name} did not start: {outcome.reason}"

@@ -139,6 +139,21 @@ def test_what_a_reload_gives_to_a_node_is_started_when_the_other_one_has_heard_t
     pair.until(lambda: pair.owners() == at_home(GROUPS), 2000)
 
 
+def test_a_restart_does_not_start_what_a_reload_gave_while_the_other_node_has_it() -> None:
+    pair = Pair().started()
+    given = (group("alpha", address("10.0.0.1"), unit("web")),)
+    given += (group("beta", address("10.0.0.2"), unit("ftp"), unit("db")),)
+    pair.ask(pair.beta, Reload(reconfigured(pair.beta, given)))
+    pair.run(500)
+    pair.beta.kill_daemon()
+    pair.beta.start_daemon()
+    pair.run(2000)
+    assert "db.service" in pair.alpha.running
+    assert "start db.service" not in pair.jobs(pair.beta)
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, given)))
+    pair.until(lambda: "db.service" in pair.beta.running and "db.service" not in pair.alpha.running, 2000)
+
+
 def test_what_another_group_here_is_just_starting_is_stopped_before_it_is_started_anew() -> None:
     pair = Pair().started()
     pair.ask(pair.beta, Stop())
