@@ -210,7 +210,7 @@ class Channel:
         if verdict.verdict is Verdict.REPLAY:
             self.drops["replay"] += 1
             detail = f"gen = {generation}, curgen = {known}"
-            return Dropped("replay", node, detail, _known_generation(message))
+            return Dropped("replay", node, detail, _known_generation(message, self._name))
         if verdict.verdict is Verdict.OLD_DUPLICATE:
             self.drops["old duplicate"] += 1
             return Dropped("old duplicate", node, message=message)
@@ -303,9 +303,9 @@ class Channel:
         )
 
 
-def _known_generation(message: Message) -> int:
+def _known_generation(message: Message, node: str) -> int:
     text = message.text(protocol.HBD)
     try:
-        return 0 if text is None else decode(text).known_generation
+        return 0 if text is None else decode(text).known_of(node)
     except WireError:
         return 0

@@ -742,6 +742,7 @@ class Cluster:
             reach=self._connectivity.reach,
             ping_list=self._connectivity.ping_list,
             freeze=self._freeze.mark,
+            set_back=self._membership.set_back,
         )
 
     def _speak(self) -> None:

@@ -120,6 +120,9 @@ class Membership:
         """Since when the peer's heartbeats come without a hole."""
         self._unhurried = dict.fromkeys(config.peers, False)
         """No `protocol` in its status: it answers no reqnodes, and needs no acks."""
+        self.set_back: tuple[tuple[str, int], ...] = ()
+        """Where there are more than two nodes: those of which only an earlier generation is heard, and the
+        highest that is known of each. They are told so, and jump (rule 18)."""
         self._untold: set[str] = set()
         """Nodes that had no heartbeat of ours yet in their present life: nothing else is to come first. A
         starting 3.0.6 node that hears an ack before a status finds us heard of and not active; it is up
@@ -352,6 +355,8 @@ class Membership:
                 self._report_drop(reason, node, detail)
                 if message is not None:
                     self._pass_on(medium, message, for_us=False)
+                if self.peer is None and node in self.peers:
+                    self._note_set_back(self.peers[node], reason, message)
                 if known_generation > self.channel.generation:
                     self.last_was_idle = False
                     self._jump(self.peers[node], known_generation + 1)
@@ -364,6 +369,24 @@ class Membership:
             case Received() as received:
                 self._pass_on(medium, received.message, received.for_us)
                 return self._received(medium, received)
+
+    def _note_set_back(self, peer: Peer, reason: str, message: Message | None) -> None:
+        """What it said was dropped: because its generation is an old one, or was that of its last life."""
+        highest = self.channel.generation_of(peer.name)
+        if reason == "old duplicate":
+            text = None if message is None else message.text(protocol.HBD)
+            if text is None or peer.report is None:
+                return
+            try:
+                if reports.decode(text).incarnation == peer.report.incarnation:
+                    return
+            except WireError:
+                return
+            highest += 1  # It has used this number twice.
+        elif reason != "replay":
+            return
+        others = (each for each in self.set_back if each[0] != peer.name)
+        self.set_back = tuple(sorted((*others, (peer.name, highest))))
 
     def _renounce(self, peer: Peer) -> None:
         peer.sworn = False
@@ -395,6 +418,8 @@ class Membership:
             self.losses.came(received.node, medium.link, received.generation, received.seq, came_up)
         if not received.fresh:
             return []
+        if self.set_back:
+            self.set_back = tuple(each for each in self.set_back if each[0] != received.node)
         self.last_was_idle = False
         self._note_gaps(received)
         facts: list[Fact] = []
@@ -456,8 +481,9 @@ class Membership:
         generation, seq = report.echo
         if generation == self.channel.generation and seq in self._sent_ms:
             self._echoed_ms = self._sent_ms[seq]
-        if report.known_generation > self.channel.generation:
-            self._jump(peer, report.known_generation + 1)
+        known_generation = report.known_of(self._identity.name)
+        if known_generation > self.channel.generation:
+            self._jump(peer, known_generation + 1)
         elif generation == self.channel.generation and seq > self.channel.seq:
             # It heard more of this generation than we have said: a former life of ours had the same number,
             # and what it echoes of that life must prove nothing in this one.

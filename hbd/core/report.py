@@ -125,10 +125,20 @@ class Report:
     """As in `reach`, where ipfail is off; None without ping nodes. Only shown."""
     freeze: int = 0
     """The mark of `freeze.py`; odd means frozen."""
+    set_back: tuple[tuple[str, int], ...] = ()
+    """Where there are more than two nodes: those of which only an earlier generation is heard, and the
+    highest that is known of each."""
 
     def entry(self, group: str) -> Entry:
         """What it says of this group; NOTHING if it says nothing."""
         return NOTHING if self.groups is None else self.groups.get(group, NOTHING)
+
+    def known_of(self, node: str) -> int:
+        """The generation of that node below which nothing is believed, as far as this says."""
+        for name, generation in self.set_back:
+            if name == node:
+                return generation
+        return self.known_generation
 
     @property
     def _cut(self) -> int | None:
@@ -164,8 +174,11 @@ def encode(report: Report) -> str:
     elif report.ping_list is not None:
         flags += f",{report.ping_list}"
     generation, seq = report.echo
+    known = f"{report.known_generation:x}"
+    if report.set_back:
+        known = ",".join((known, *(f"{node}={highest:x}" for node, highest in report.set_back)))
     head = (
-        f"1 {report.incarnation:x} {generation:x}:{seq:x} {report.known_generation:x} "
+        f"1 {report.incarnation:x} {generation:x}:{seq:x} {known} "
         f"{'?' if report.groups is None else report.digest} {flags}"
     )
     if not report.groups:
@@ -198,10 +211,11 @@ def decode(text: str) -> Report:
         generation, _, seq = words[2].partition(":")
         groups = None if words[4] == "?" else dict(_entry(word) for word in words[6:])
         reach, ping_list = _pings(words[5])
+        known, *set_back = words[3].split(",")
         return Report(
             incarnation=_number(words[1]),
             echo=(_number(generation), _number(seq)),
-            known_generation=_generation(words[3]),
+            known_generation=_generation(known),
             auto_failback=_FAILBACKS[words[5][:1]],
             digest="" if groups is None else words[4],
             active="a" in words[5],
@@ -212,6 +226,7 @@ def decode(text: str) -> Report:
             reach=reach,
             ping_list=ping_list,
             freeze=_freeze(words[5]) if "f" in words[5] else 0,
+            set_back=tuple(_set_back(word) for word in set_back) if set_back else (),
         )
     except (ValueError, KeyError) as error:
         raise WireError("hbd field is malformed") from error
@@ -230,6 +245,13 @@ def _pings(flags: str) -> tuple[Reach | None, int | None]:
             return Reach(answering, cut, ping_list), None
         case _:
             raise ValueError(flags)
+
+
+def _set_back(word: str) -> tuple[str, int]:
+    node, _, generation = word.rpartition("=")
+    if not node:
+        raise ValueError(word)
+    return node, _generation(generation)
 
 
 def _freeze(flags: str) -> int:

@@ -29,12 +29,14 @@ entries = st.builds(
     st.booleans(), st.booleans(), st.booleans(), st.booleans(),
 )  # fmt: skip
 keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)
+nodes = st.text("abcxyz-.09", min_size=1, max_size=12)
 digests = st.text("0123456789abcdef", min_size=16, max_size=16)
 reports = st.builds(
     Report, incarnation=numbers, echo=st.tuples(numbers, numbers),
     known_generation=st.integers(0, 0xFFFF0000), auto_failback=st.sampled_from(AutoFailback), digest=digests,
     active=st.booleans(), settled=st.booleans(), leaving=st.booleans(),
     groups=st.dictionaries(keys, entries, max_size=4), ping_list=st.none() | st.integers(0, 999_999_999),
+    set_back=st.lists(st.tuples(nodes, st.integers(0, 0xFFFF0000)), max_size=3).map(tuple),
 )  # fmt: skip
 
 
@@ -70,6 +72,16 @@ def test_while_members_are_probed_neither_digest_nor_groups_are_told() -> None:
     assert encode(probing) == "1 abc 6b02:2a 6b02 ? 1as"
     assert decode(encode(probing)) == replace(probing, digest="")
     assert decode(encode(probing)).entry("10.0.0.1") == NOTHING
+
+
+def test_nodes_that_were_set_back_are_named_with_what_is_known_of_them() -> None:
+    report = replace(REPORT, known_generation=0, set_back=(("beta", 0x6B05), ("gamma", 7)))
+    assert encode(report).split(" ")[3] == "0,beta=6b05,gamma=7"
+    assert decode(encode(report)) == report
+    assert [report.known_of(node) for node in ("alpha", "beta", "gamma")] == [0, 0x6B05, 7]
+    for word in ("0,", "0,beta", "0,=7", "0,beta=", "0,beta=-7", ",beta=7"):
+        with pytest.raises(WireError):
+            decode(encode(report).replace("0,beta=6b05,gamma=7", word))
 
 
 def test_the_echo_alone_is_no_news() -> None:

@@ -56,6 +56,7 @@ class Station:
         self.ring, self.name = ring, name
         self.config = Config(name, names, (LEFT, RIGHT), KEYS, timing=TIMING, hopfudge=hopfudge)
         self.generation = 1000
+        self.lives = 0
         self.core: Cluster | None = None
         self.log: list[tuple[int, str]] = []
         self.answers: list[Answer] = []
@@ -63,8 +64,9 @@ class Station:
 
     def start(self) -> None:
         self.generation += 1
+        self.lives += 1
         uuid = self.name.encode().ljust(16, b"-")
-        self.core = Cluster(self.config, Identity(self.name, uuid, self.generation, self.generation), 1)
+        self.core = Cluster(self.config, Identity(self.name, uuid, self.generation, self.lives), 1)
         self.step(Started())
 
     def stop(self) -> None:

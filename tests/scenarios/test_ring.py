@@ -9,6 +9,7 @@ import pytest
 from hbd.core import message as f
 from hbd.core.effects import Answer
 from hbd.core.events import Asked, Command, DatagramReceived, RequestId, Scope, Standby, Takeover
+from hbd.core.views import NodeStatus
 from hbd.core.wire import Framing, encode
 from tests.scenarios.ring import KEYS, LEFT, LINE_MS, NAMES, RIGHT, TIMING, Ring, Said
 
@@ -205,3 +206,49 @@ def test_the_state_of_others_is_said_once_and_not_at_each_heartbeat() -> None:
     ring.run(30_000)
     for name in NAMES:
         assert len(ring[name].said("remote resource transition completed.")) == 2
+
+
+@pytest.mark.parametrize("by", [1, 2, 500])
+def test_a_node_that_was_set_back_jumps_above_what_the_others_knew_of_it(by: int) -> None:
+    ring = Ring().started()
+    ring.run(60_000)  # Longer than the numbers of a new life take to be as high.
+    ring["beta"].core = None
+    ring.run(1000)
+    ring["beta"].generation -= by
+    began_ms = ring.now_ms
+    ring["beta"].start()
+    ring.run(10_000)
+    everybody = dict.fromkeys(NAMES, NodeStatus.ACTIVE.value)
+    assert all(station.sees() == everybody for station in ring.stations.values())
+    assert ring.deaths(began_ms) == []
+    assert ring["beta"].said("knows a later generation of this node: going on as")
+
+
+def test_two_nodes_that_were_set_back_find_one_another() -> None:
+    ring = Ring().started()
+    ring.run(60_000)
+    for name in ("beta", "gamma"):
+        ring[name].core = None
+        ring[name].generation -= 100
+    for name in ("beta", "gamma"):
+        ring[name].start()
+    ring.run(10_000)
+    everybody = dict.fromkeys(NAMES, NodeStatus.ACTIVE.value)
+    assert all(station.sees() == everybody for station in ring.stations.values())
+
+
+def test_datagrams_of_an_earlier_life_move_nobody_to_a_new_generation() -> None:
+    ring = Ring().started()
+    ring.run(5000)
+    old = [said for said in ring.said if said.sender == "gamma" and said.message.text(f.SRC) == "gamma"]
+    ring["gamma"].core = None
+    ring.run(1000)
+    ring["gamma"].start()
+    ring.run(5000)
+    before = ring["gamma"].generation
+    for said in old:
+        ring["beta"].step(DatagramReceived(LEFT, said.line))
+        ring.run(300)
+    core = ring["gamma"].core
+    assert core is not None
+    assert core._membership.channel.generation == before
