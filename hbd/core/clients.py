@@ -108,7 +108,7 @@ class Clients:
 
     def deadline_ms(self) -> int | None:
         """When the next one is to be started."""
-        if self._leaving:
+        if self._leaving or not self._kept:
             return None
         waiting = [kept.due_ms for kept in self._kept.values() if kept.phase is _Phase.WAITING]
         return min(waiting, default=None)

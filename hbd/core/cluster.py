@@ -229,11 +229,12 @@ class Cluster:
                 times.append(deadline_ms)
         if self._retelling.open:
             times.append(self._retelling.deadline_ms)
+        now_ms = self._desk.now.ms
         deaf_ms = self._absence.deaf_at_ms(self._next_status_ms)
-        if deaf_ms is not None and deaf_ms > self._desk.now.ms:
+        if deaf_ms is not None and deaf_ms > now_ms:
             times.append(deaf_ms)
         # What is due now was looked at in this step, or comes up again in the next.
-        return max(min(times), self._desk.now.ms + SOONEST_MS)
+        return max(min(times), now_ms + SOONEST_MS)
 
     def view(self) -> ClusterView:
         """The whole picture, for everybody who shows it."""

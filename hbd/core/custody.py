@@ -147,7 +147,7 @@ class Custody:
         """What has to be on record in case we crash."""
         if self._probes:
             return tuple(held for held, _ in self._recorded.values())
-        return tuple(held for group in self.groups.values() if (held := self._record(group)) is not None)
+        return tuple([held for group in self.groups.values() if (held := self._record(group)) is not None])
 
     def _record(self, group: Group) -> HeldGroup | None:
         held, exchange = group.held, self._exchanges[group.key]
@@ -165,7 +165,11 @@ class Custody:
         if self.frozen:
             return None
         now_ms = self._desk.now.ms
-        times = [d for group in self.groups.values() if (d := group.deadline_ms(now_ms)) is not None]
+        times = []
+        for group in self.groups.values():
+            group_ms = group.deadline_ms(now_ms)
+            if group_ms is not None:
+                times.append(group_ms)
         guard_ms = self.guard.deadline_ms(now_ms)
         if guard_ms is not None:
             times.append(guard_ms)
@@ -352,7 +356,9 @@ class Custody:
             wanted = group.phase is Phase.STARTING or (bool(group.hurt) and fresh)
             clear = wanted and self._clear(group, peer)
             yields = bool(group.hurt) and self._can_serve(peer, group)
-            self._take(group, *group.advance(self._desk.now.ms, clear, yields))
+            effects, facts = group.advance(self._desk.now.ms, clear, yields)
+            if effects or facts:
+                self._take(group, effects, facts)
             if group.changing and group.phase is Phase.IDLE:
                 self._replace(group)
         self.transitions.follow(peer)

@@ -190,6 +190,7 @@ class Group:
         self.gained = True
         """It never ran here as configured: members may still run elsewhere, under another group's name."""
         self.muted_ms = 0
+        self._held: HeldGroup | None = None
 
     # ------------------------------------------------------------ what it is
 
@@ -280,10 +281,15 @@ class Group:
         """Its line in /run/hbd/held."""
         if not self.may_run:
             return None
-        return HeldGroup(
-            self.key, _DIRECTION[self.phase], self.epoch, self.failback and not self.pinned,
-            tuple(member.spec for member in (*self.members, *self._retired)),
-        )  # fmt: skip
+        held = self._held
+        direction, failback = _DIRECTION[self.phase], self.failback and not self.pinned
+        resources = tuple([member.spec for member in (*self.members, *self._retired)])
+        # The same object for as long as it is the same: it is asked for in most steps, and compared.
+        if held is None or (held.direction, held.epoch, held.failback, held.resources) != (
+            direction, self.epoch, failback, resources
+        ):  # fmt: skip
+            held = self._held = HeldGroup(self.key, direction, self.epoch, failback, resources)
+        return held
 
     @property
     def addresses_up(self) -> tuple[AddressResource, ...]:

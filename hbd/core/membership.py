@@ -203,10 +203,12 @@ class Membership:
         self._liveness.retime(timing.warntime_ms, timing.deadtime_ms, timing.initdead_ms)
 
     def deadline_ms(self) -> int | None:
-        times = [self._liveness.deadline_ms(), self.channel.next_request_ms()]
+        due_ms, request_ms = self._liveness.deadline_ms(), self.channel.next_request_ms()
+        if due_ms is None or (request_ms is not None and request_ms < due_ms):
+            due_ms = request_ms
         if self.status == "up" and self._asked_ms is not None and not self._answered:
-            times.append(self._asked_ms + REQNODES_MS)
-        due_ms = min((t for t in times if t is not None), default=None)
+            again_ms = self._asked_ms + REQNODES_MS
+            due_ms = again_ms if due_ms is None else min(due_ms, again_ms)
         self._due_ms = 0 if due_ms is None else due_ms
         return due_ms
 

@@ -172,7 +172,7 @@ class SequenceTracker:
     @property
     def next_deadline_ms(self) -> int | None:
         """When `due` will next have something, or None if nothing is missing."""
-        return min(self._due_ms.values(), default=None)
+        return min(self._due_ms.values()) if self._due_ms else None
 
     def due(self, now_ms: int) -> list[int]:
         """The missing numbers to ask for now, one request each. Each comes again after max_rexmit_delay.

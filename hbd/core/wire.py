@@ -274,19 +274,12 @@ def _authenticate(token: bytes, covered: bytes, keys: Keys) -> int:
 def _netstring_fields(raw: bytes, at: int, end: int) -> list[Field]:
     """The fields between two positions, which they must fill exactly."""
     fields: list[Field] = []
-    length_at = _LENGTH.match
+    find = raw.find
     while at < end:
-        length = length_at(raw, at, end)
-        if length is None:
-            raise BadDatagram(Reason.BAD_FIELD, f"no LEN:(KIND)NAME= at byte {at}")
-        size, begin = int(length[1]), length.end() - 1
-        stop = begin + size
-        if stop >= end or raw[stop] != _COMMA:
-            raise BadDatagram(Reason.BAD_FIELD, f"the length at byte {at} is wrong")
-        text = raw[begin:stop]
-        field = _kept_netstring_field(text) if size <= _WORTH_KEEPING else _netstring_field(text)
-        if field is None:
-            raise BadDatagram(Reason.BAD_FIELD, f"no LEN:(KIND)NAME= at byte {at}")
+        stop = find(b",", at, end)
+        field = _kept_field_of(raw[at:stop]) if stop - at <= _WORTH_KEEPING else None
+        if field is None:  # A long one, or one with a comma in it.
+            field, stop = _netstring_field(raw, at, end)
         fields.append(field)
         at = stop + 1
         if len(fields) > MAX_FIELDS:
@@ -294,16 +287,38 @@ def _netstring_fields(raw: bytes, at: int, end: int) -> list[Field]:
     return fields
 
 
-def _netstring_field(text: bytes) -> Field | None:
+def _netstring_field(raw: bytes, at: int, end: int) -> tuple[Field, int]:
+    """The field that begins here, and where its comma is."""
+    length = _LENGTH.match(raw, at, end)
+    if length is None:
+        raise BadDatagram(Reason.BAD_FIELD, f"no LEN:(KIND)NAME= at byte {at}")
+    begin = length.end() - 1
+    stop = begin + int(length[1])
+    if stop >= end or raw[stop] != _COMMA:
+        raise BadDatagram(Reason.BAD_FIELD, f"the length at byte {at} is wrong")
+    field = _named(raw[begin:stop])
+    if field is None:
+        raise BadDatagram(Reason.BAD_FIELD, f"no LEN:(KIND)NAME= at byte {at}")
+    return field, stop
+
+
+def _field_of(netstring: bytes) -> Field | None:
+    """The field, if this is the whole of one but for its comma; None if it is anything else."""
+    length = _LENGTH.match(netstring)
+    whole = length is not None and length.end() - 1 + int(length[1]) == len(netstring)
+    return _named(netstring[length.end() - 1 :]) if length is not None and whole else None
+
+
+_kept_field_of = lru_cache(maxsize=512)(_field_of)
+
+
+def _named(text: bytes) -> Field | None:
     head = _FIELD.match(text)
     if head is None:
         return None
     kind, spelt = head.groups()
     name = name_from_wire(spelt)
     return None if name is None else (_KINDS[int(kind)], name, text[head.end() :])
-
-
-_kept_netstring_field = lru_cache(maxsize=512)(_netstring_field)
 
 
 def _classic_fields(text: bytes) -> list[Field]:

@@ -149,12 +149,7 @@ class World:
         """Send to the other machine, as far as the network lets it through."""
         receiver = self.machines[2 - sender.number]
         for delay_ms, copy in self.network.fate(sender.number, payload):
-
-            def arrive(copy: bytes = copy) -> None:
-                if receiver.powered:
-                    receiver.receive(copy)
-
-            self.at(delay_ms, arrive)
+            self.at(delay_ms, partial(receiver.receive, copy))
 
     def changed(self, machine: Machine, resource: ResourceSpec) -> None:
         """The truth changed."""
