@@ -28,6 +28,9 @@ class PeerKind(Enum):
     """heartbeat 3.0.6."""
 
 
+_CLASSIC = PeerKind.CLASSIC  # Asked for again and again in every step.
+
+
 @dataclass(slots=True)
 class Peer:
     """What the peer has let us know in its present generation."""
@@ -64,7 +67,7 @@ class Peer:
     @property
     def speaks_classic(self) -> bool:
         """A living heartbeat 3.0.6: what it lets us have is said in handover.py's conversation."""
-        return self.kind is PeerKind.CLASSIC and not self.dead and not self.gone
+        return self.kind is _CLASSIC and not self.dead and not self.gone
 
     def keeps(self, group: str) -> bool:
         """Whether its silence does not free this group: it was frozen when last heard, and held it.

@@ -631,7 +631,7 @@ class Cluster:
             return
         # A device had its time when the peer has taken over: then it is not there, or does not bite.
         bite_ms = 0 if self._config.watchdog is None else self._config.timing.deadtime_ms
-        if self._vital.must_reboot_now(self._custody.groups.values(), bite_ms):
+        if self._vital.lost and self._vital.must_reboot_now(self._custody.groups.values(), bite_ms):
             self._done = True
             self._vital.give_up()
             self._chronicle.left()
@@ -661,11 +661,11 @@ class Cluster:
     def _finish_classic(self, peer: Peer | None) -> None:
         if peer is None or not peer.speaks_classic:
             return
-        self._talk.released(tuple(g.spec for g in self._custody.groups.values() if g.may_run))
         groups = self._custody.groups.values()
+        self._talk.released(tuple([group.spec for group in groups if group.may_run]))
         if not any(group.busy for group in groups):
             self._talk.acquired()
-        unable = tuple(group.spec for group in groups if group.unable and not group.claims)
+        unable = tuple([group.spec for group in groups if group.unable and not group.claims])
         self._talk.offer_unable(unable, self._custody.in_motion)
         self._talk.keep_away(self._connectivity.stays_away)
 

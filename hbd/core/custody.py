@@ -27,6 +27,10 @@ from hbd.core.views import Holding
 DROP_LIMIT_MS = 10_000
 ANNOUNCE_LIMIT_MS = 10_000
 
+# What every step asks is asked of names: to find a member of an Enum takes four times as long.
+_IDLE, _CLAIMED, _STARTING = Phase.IDLE, Phase.CLAIMED, Phase.STARTING
+_SERVING = (Phase.STARTING, Phase.STARTED)
+
 
 class Custody:
     """All groups of one node."""
@@ -69,8 +73,8 @@ class Custody:
     @property
     def muted(self) -> bool:
         """Some group waits, without its addresses, for what the peer says."""
-        for group in self.groups.values():
-            if group.muted and group.phase in (Phase.STARTING, Phase.STARTED):
+        for group in self.groups.values():  # noqa: SIM110 — asked in every step
+            if group.muted and group.phase in _SERVING:
                 return True
         return False
 
@@ -345,21 +349,22 @@ class Custody:
             if self.guard.alarmed:
                 self.guard.look_on()
             return
+        now_ms = self._desk.now.ms
         for group in list(self.groups.values()):
             self._decide(group, peer, active, leaving)
-            if self.guard.alarmed and fresh:
+            if fresh and self.guard.alarmed:
                 theirs = None if peer is None or peer.dead or peer.gone else self.entry_of(peer, group)
                 same = peer is None or peer.speaks_classic or self._same_digest(peer)
                 owner = peer.name if peer and theirs and theirs.claims and same else ""
                 self.guard.proceed(group, owner, acts=active and not leaving)
             # What was lost and had to wait comes back by what is known now, and not when it was lost.
-            wanted = group.phase is Phase.STARTING or (bool(group.hurt) and fresh)
+            wanted = group.phase is _STARTING or (bool(group.hurt) and fresh)
             clear = wanted and self._clear(group, peer)
             yields = bool(group.hurt) and self._can_serve(peer, group)
-            effects, facts = group.advance(self._desk.now.ms, clear, yields)
+            effects, facts = group.advance(now_ms, clear, yields)
             if effects or facts:
                 self._take(group, effects, facts)
-            if group.changing and group.phase is Phase.IDLE:
+            if group.changing and group.phase is _IDLE:
                 self._replace(group)
         self.transitions.follow(peer)
         if active and not self.placed and self._knows(peer) and self.settled:
@@ -425,21 +430,22 @@ class Custody:
             reason = "hbd is being stopped" if leaving else "no longer configured"
             self._desk.emit_all(group.release(reason, leaving))
             return
-        if peer is not None and peer.speaks_classic:
+        classic = peer is not None and peer.speaks_classic
+        if classic and peer is not None:
             self._note_other_owner(group)
             if self._yields_to_classic(group, peer):
                 return
-        asked = peer is None or not peer.speaks_classic or self._talk.knows
+        asked = not classic or self._talk.knows
         resumed = exchange.stage is Stage.RESUMED
         if group.provisional and active and asked and not resumed and self._clear(group, peer):
             group.confirm()
         self.transitions.advance(group, peer)
         self.transitions.answer_ask(group, peer)
-        if group.phase is Phase.CLAIMED and exchange.resumed and peer is not None:
+        if exchange.resumed and group.phase is _CLAIMED and peer is not None:
             self._doubt_resumed_claim(group, exchange, peer)
-        if group.phase is Phase.IDLE and active and exchange.stage is Stage.NONE:
+        if group.phase is _IDLE and active and exchange.stage is Stage.NONE:
             self._consider_claim(group, peer)
-        if group.phase is Phase.CLAIMED and active and self._clear(group, peer):
+        if group.phase is _CLAIMED and active and self._clear(group, peer):
             self._desk.emit_all(group.begin())
 
     def _consider_claim(self, group: Group, peer: Peer | None) -> None:
@@ -483,7 +489,7 @@ class Custody:
             self._talk.yield_to_peer(group.spec)
             self._release_at_once(group, f"{peer.name} holds it")
             return True
-        serving = group.phase in (Phase.STARTING, Phase.STARTED) and not group.provisional
+        serving = group.phase in _SERVING and not group.provisional
         if not serving or self._talk.lets(group.spec):
             return False
         if self._talk.has_lost(group.spec):

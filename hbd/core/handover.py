@@ -45,6 +45,7 @@ class Handover:
 
     def __init__(self, config: Config, desk: Desk, say: Callable[[protocol.Fields], None]) -> None:
         self._config, self._desk, self._say = config, desk, say
+        self._is_legacy = config.auto_failback is AutoFailback.LEGACY
         self._me = config.local_node
         self.sets = Holdings()
         self._yielding = Yielding()
@@ -95,13 +96,10 @@ class Handover:
         """The peer confirmed the last set that we offered."""
         return self._standby.was_taken
 
-    @property
-    def _is_legacy(self) -> bool:
-        return self._config.auto_failback is AutoFailback.LEGACY
-
     def reconfigure(self, config: Config) -> None:
         """A reload: groups and auto_failback may differ."""
         self._config = config
+        self._is_legacy = config.auto_failback is AutoFailback.LEGACY
         self._legacy.reconfigure(config)
         self._failback.reconfigure(config)
 

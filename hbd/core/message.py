@@ -145,7 +145,8 @@ class Message:
             return None
         if not 0 < len(value) <= _MAX_DIGITS or value.strip(_HEX_DIGITS):
             raise BadField(f"field {name} is not a hexadecimal number")
-        return _bounded(name, int(value, 16), maximum)
+        number = int(value, 16)
+        return number if number <= maximum else _bounded(name, number, maximum)
 
     def decimal(self, name: str, maximum: int = UINT32_MAX) -> int | None:
         """The value of a decimal field (ttl, protocol, client_gen, a rexmit's firstseq); None if absent.

@@ -34,6 +34,8 @@ class Patience:
         """What was told before the last reload."""
         self.sure = timing
         """What this node may rely on: the peer waits for that long at least."""
+        self.keepalive_ms = timing.keepalive_ms
+        """The pace of heartbeats."""
 
     @property
     def told(self) -> Timing:
@@ -46,15 +48,13 @@ class Patience:
         return self._floor
 
     def _make_sure(self) -> None:
-        """Called whenever something changes that `sure` is made of: it is asked for in every step."""
+        """Called whenever something changes that these are made of: they are asked for in every step."""
+        self.keepalive_ms = min(
+            (self._floor or self._timing).keepalive_ms, (self._held or self._timing).keepalive_ms
+        )
         self.sure = self._timing if self._floor is None else replace(
             self._timing, deadtime_ms=self._floor.deadtime_ms, keepalive_ms=self.keepalive_ms
         )  # fmt: skip
-
-    @property
-    def keepalive_ms(self) -> int:
-        """The pace of heartbeats."""
-        return min((self._floor or self._timing).keepalive_ms, (self._held or self._timing).keepalive_ms)
 
     def reconfigure(self, timing: Timing, now_ms: int) -> None:
         """A reload. Heartbeats with its deadtime follow."""

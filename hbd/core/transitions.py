@@ -57,13 +57,14 @@ class Transitions:
 
     def advance(self, group: Group, peer: Peer | None) -> None:
         """Move one group's handover on by what the peer says of it."""
-        now_ms, exchange = self._desk.now.ms, self.exchanges[group.key]
+        exchange = self.exchanges[group.key]
         if exchange.stage is Stage.NONE:
             return
         if exchange.stage is Stage.RESUMED:
             self._go_on(group, exchange, peer)
             return
         assert peer is not None
+        now_ms = self._desk.now.ms
         theirs = peer.entry(group.key)
         unavailable = peer.dead or peer.gone or group.key in peer.unable
         overdue = now_ms - exchange.since_ms >= REPLY_MS
@@ -94,12 +95,12 @@ class Transitions:
 
     def answer_ask(self, group: Group, peer: Peer | None) -> None:
         """The peer's operator asked for what runs here."""
+        if peer is None or peer.dead or not peer.entry(group.key).asked:
+            return
         transition, exchange = self.current, self.exchanges[group.key]
-        if peer is None or peer.dead or exchange.stage is not Stage.NONE:
+        if exchange.stage is not Stage.NONE or (transition is not None and not transition.inbound):
             return
-        if transition is not None and not transition.inbound:
-            return
-        if not peer.entry(group.key).asked or group.phase is not Phase.STARTED or group.provisional:
+        if group.phase is not Phase.STARTED or group.provisional:
             return
         if transition is not None:
             # Two takeovers cross: both get what they asked for.
