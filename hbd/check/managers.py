@@ -12,8 +12,8 @@ Both were tried (systemd 252, NetworkManager 1.42) with an address that was adde
                       addresses. An interface that another tool has configured it only looks at
                       ("connected (externally)"), until a connection is activated there.
 
-Both tell over D-Bus which interfaces are theirs (org.freedesktop.network1(5); NetworkManager's D-Bus
-reference); neither is started by asking.
+A DHCP lease that is renewed leaves it with both. Both tell over D-Bus which interfaces are theirs
+(org.freedesktop.network1(5); NetworkManager's D-Bus reference); neither is started by asking.
 """
 
 from __future__ import annotations

@@ -95,7 +95,8 @@ def _unit(word: Word, name: str, lookup: Lookup, found: Findings) -> UnitResourc
         found.error(word, f"there is no unit {name} on this machine{suggestion(name, lookup.unit_names())}")
         return None
     if unit.masked:
-        found.error(word, f"{unit.name} is masked, systemd will not start it; systemctl unmask {unit.name}")
+        remedy = f"systemctl unmask {unit.name}, with --runtime if it was masked so"
+        found.error(word, f"{unit.name} is masked, systemd will not start it; {remedy}")
         return None
     if unit.boot is not None:
         remedy = f"systemctl disable {unit.boot.enabled}"

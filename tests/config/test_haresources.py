@@ -345,7 +345,7 @@ def test_a_masked_unit_is_an_error() -> None:
     table = Table({"httpd.service": Unit("httpd.service", masked=True)})
     assert one("httpd", table)[1] == [
         "haresources:1:10: error: httpd.service is masked, systemd will not start it; "
-        "systemctl unmask httpd.service"
+        "systemctl unmask httpd.service, with --runtime if it was masked so"
     ]
 
 

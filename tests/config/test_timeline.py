@@ -79,7 +79,7 @@ def test_the_time_line_is_in_the_order_of_what_happens() -> None:
 def test_hbctl_check_prints_the_findings_and_at_the_end_the_time_line(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    times = "watchdog /dev/watchdog\nkeepalive 2\nwarntime 10\ndeadtime 30\ninitdead 120\n"
+    times = "watchdog /dev/null\nkeepalive 2\nwarntime 10\ndeadtime 30\ninitdead 120\n"
     machine.configure(f"{times}node linuxha1 linuxha2\nbcast lo\n", "linuxha1 127.0.0.3\n")
     machine.write("nodeinfo", "linuxha1\n")
     # Of units and names there is nothing here to ask for; the lines about the machine come in between.

@@ -339,7 +339,7 @@ def test_without_hbd_what_runs_is_named_with_the_command_that_ends_it_and_a_mask
     two.run("systemctl mask --runtime smb")
     masked = check(two)
     two.run("systemctl unmask --runtime smb")
-    assert masked == (78, [f"{MASKED}; systemctl unmask smb.service"])
+    assert masked == (78, [f"{MASKED}; systemctl unmask smb.service, with --runtime if it was masked so"])
 
 
 def test_a_survivor_that_is_started_anew_while_its_only_cable_is_dark_waits_and_check_has_said_so(
