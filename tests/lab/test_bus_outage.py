@@ -188,7 +188,7 @@ def test_a_takeover_while_the_bus_is_stopped_starts_address_and_units_in_the_usu
         dead_us = logged_us(two.wait_for_journal(f"node {ONE}: is dead", since_us=killed_us))
         up = address.wait_for("up", since_us=killed_us)
         answer = http.wait_for(TWO, since_us=killed_us)
-        assert serves(two)
+        wait_until(lambda: serves(two), 10, "the rest of the group")
         last_us = heartbeats.seen()[-1].at_us
     signal_bus(two, "CONT")
     settle(pair, TWO, owned_by=TWO)

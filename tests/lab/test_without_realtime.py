@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.lab import Lab
 from tests.lab.cluster import ONE, configure, said
+from tests.lab.host import wait_until
 from tests.lab.service import shown
 
 DROP_IN = "/etc/systemd/system/hbd.service.d/10-no-realtime.conf"
@@ -26,6 +27,7 @@ def test_where_no_real_time_priority_is_granted_install_has_hbd_do_without(hbd_l
         one.lacks = ("CAP_SYS_NICE",)
         one.reboot()
         assert one.run("systemctl start hbd", check=False).returncode != 0
+        wait_until(lambda: shown(one, "hbd.service", "ActiveState") == ("failed",), 10, "the end")
         assert shown(one, "hbd.service", "ExecMainStatus") == ("214",)
         # before this.
         told = one.run(["bash", "-c", INSTALLED]).stderr
