@@ -483,6 +483,7 @@ class Daemon:
                 self._notifier.extend(EXTEND_BY_S)
             await asyncio.sleep(EXTEND_EVERY_S)
 
+
 def _units(config: Config) -> list[str]:
     """The units that hbd manages."""
     return [

@@ -46,7 +46,6 @@ UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 NAME_HAS_NO_OWNER = "org.freedesktop.DBus.Error.NameHasNoOwner"
 
 
-
 class BusError(EdgeError):
     """A call was answered by an error; `name` is its D-Bus error name."""
 

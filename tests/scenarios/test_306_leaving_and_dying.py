@@ -268,7 +268,6 @@ def test_a_classic_peer_that_left_and_comes_back_as_hbd_at_once_takes_no_address
     assert not [j for j in pair.jobs(pair.alpha, swap_ms) if j.startswith("drop")]
 
 
-
 def test_who_comes_back_after_goodbye_and_death_is_gone_no_more() -> None:
     pair, beta = both_at_home()
     beta.resource("none", 0, "shutdown")

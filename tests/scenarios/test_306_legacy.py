@@ -212,7 +212,6 @@ def test_a_request_of_a_former_life_is_not_answered_in_the_next() -> None:
     assert not (answered and started)
 
 
-
 @pytest.mark.parametrize("gone_ms", [200, 900, 3000])
 def test_what_a_killed_life_owed_is_answered_by_the_next(gone_ms: int) -> None:
     pair = alone_with_all()
