@@ -141,8 +141,10 @@ def test_what_a_reload_gives_to_a_node_is_started_when_the_other_one_has_heard_t
 
 def test_a_restart_does_not_start_what_a_reload_gave_while_the_other_node_has_it() -> None:
     pair = Pair().started()
-    given = (group("alpha", address("10.0.0.1"), unit("web")),)
-    given += (group("beta", address("10.0.0.2"), unit("ftp"), unit("db")),)
+    given = (
+        group("alpha", address("10.0.0.1"), unit("web")),
+        group("beta", address("10.0.0.2"), unit("ftp"), unit("db")),
+    )
     pair.ask(pair.beta, Reload(reconfigured(pair.beta, given)))
     pair.run(500)
     pair.beta.kill_daemon()
