@@ -249,6 +249,8 @@ class UnitWatch:
         condition = Condition.STOPPED if now is None else condition_of(now)
         if condition is self._known or self._pause.on:
             return
+        if self._known is Condition.STOPPED and now is not None and now.is_down:
+            return  # Its start is only asked for: systemd may refuse it, or other units come first.
         seen = ResourceSeen(self._resource, condition, await self._describe(now))
         if not self._pause.on:
             self._known = condition

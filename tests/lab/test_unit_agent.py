@@ -467,6 +467,28 @@ def test_a_watch_sees_what_others_do_to_the_unit(machine: Machine) -> None:
     run(machine, test)
 
 
+def test_a_start_that_is_only_asked_for_is_told_when_it_begins_and_not_when_it_is_refused(
+    machine: Machine,
+) -> None:
+    machine.unit("slow.service", "Type=oneshot", "ExecStart=sleep 0.5")
+    unit = machine.unit("web.service", SLEEP, unit="After=slow.service")
+    refused = machine.unit("asserted.service", SLEEP, unit="AssertPathExists=/nowhere\nAfter=slow.service")
+
+    async def test(agent: UnitAgent) -> None:
+        seen: list[Event] = []
+        watches = [agent.watch(each, Condition.STOPPED, seen.append) for each in (unit, refused)]
+        await asyncio.sleep(0.1)
+        await inside(machine, "start", "--no-block", "slow.service", "web.service", "asserted.service")
+        await until(lambda: machine.show("slow.service", "ActiveState") == "activating")
+        assert seen == []
+        await until(lambda: ResourceSeen(unit, Condition.RUNNING, "active") in seen)
+        assert not any(isinstance(event, ResourceSeen) and event.resource == refused for event in seen)
+        for watch in watches:
+            watch.cancel()
+
+    run(machine, test)
+
+
 def test_a_watch_of_an_idle_unit_asks_systemd_nothing(machine: Machine) -> None:
     unit = machine.unit("web.service", SLEEP)
 
