@@ -224,7 +224,7 @@ class Daemon:
     async def _serve(self, held: tuple[HeldGroup, ...]) -> int:
         asyncio.get_running_loop().set_exception_handler(callback_failed)
         netlink = Netlink()
-        await netlink.open()
+        netlink.open()
         self._systemd = Systemd(on_down=_systemd_is_away)
         addresses = AddressAgent(netlink)
         agents: dict[type[ResourceSpec], Agent] = {

@@ -40,7 +40,8 @@ from hbd.config.model import AddressResource
 from hbd.core.effects import ArmLease, DisarmLease, EndLease, KeepLease, LeaseEffect
 from hbd.core.events import Event, LeaseArmed, LeaseRefused
 from hbd.errors import EdgeError
-from hbd.netlink import AddressSeen, Link, LinkSeen, Netlink, Notice
+from hbd.netlink import Netlink
+from hbd.rtnetlink import AddressSeen, Link, LinkSeen, Notice
 from hbd.stale import LEASE_REMOVAL
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ class KernelLease:
         self._places, self._now_ms = places, now_ms
         self._wire: socket.socket | None = None
         self._wish: ArmLease | None = None
+        self._ips: set[str] = set()
+        """Of what is wished for."""
         self._post: Post = _nobody
         self._wanted = asyncio.Event()
         self._idle = asyncio.Event()
@@ -101,6 +104,7 @@ class KernelLease:
                 self._send(END)
             case ArmLease():
                 self._wish, self._post, self._links = effect, post, None
+                self._ips = {address.ip for address in effect.addresses}
                 self._losses, self._trouble = 0, ""
                 self._want()
             case DisarmLease():
@@ -179,8 +183,7 @@ class KernelLease:
                 if (link.index, link.name) not in links:
                     self._want()
             case AddressSeen(address):
-                ours = any(address.ip == each.ip for each in self._wish.addresses)
-                if ours and address.index not in {index for index, _ in links}:
+                if address.ip in self._ips and address.index not in {index for index, _ in links}:
                     self._want()
 
     async def run(self) -> None:

@@ -11,7 +11,9 @@ EDGES = (
     "abort", "agents", "bus", "clock", "cores", "history", "jobs", "journal", "lease", "logs",
     "media", "metrics", "notify", "realtime", "respawn", "units_boot", "watchdog",
 )  # fmt: skip
-SHARED = ("hbd.netlink", "hbd.systemd1", "hbd.dbusio", "hbd.reconnecting")
+SHARED = (
+    "hbd.netlink", "hbd.rtnetlink", "hbd.kerneltables", "hbd.systemd1", "hbd.dbusio", "hbd.reconnecting",
+)  # fmt: skip
 VALUES = (
     "hbd.core.events", "hbd.core.effects", "hbd.core.views", "hbd.core.records", "hbd.core.recordtext",
     "hbd.config.model", "hbd.errors",
@@ -40,7 +42,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "edges": VALUES,
     "files": (),
     "heldtext": VALUES,
-    "netlink": VALUES,
+    "rtnetlink": (),
+    "kerneltables": ("hbd.rtnetlink",),
+    "netlink": ("hbd.rtnetlink", "hbd.kerneltables", *VALUES),
     "systemd1": (*VALUES, "hbd.dbusio", "hbd.reconnecting"),
     "reconnecting": ("hbd.dbusio",),
     "dbusio": ("hbd.dbusio_codec", "hbd.dbusio_match", "hbd.dbusio_stream"),
@@ -66,7 +70,6 @@ IMPURE = {
 OUTSIDE = ("open", "print", "input")
 
 ONE_IMPORTER = {
-    "pyroute2": "netlink.py",
     "dbus_next": "dbusio_codec.py",
     "cryptography": "core/auth.py",
     "serial": "media/tty.py",

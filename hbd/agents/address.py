@@ -1,12 +1,17 @@
 """Service addresses: on an interface, confirmed by the kernel and announced to the neighbours; or off it.
 
 An address is told by its IP alone: a stop takes it off wherever it is, with whatever prefix, and a start
-that finds it anywhere is done. All changes go through one lock, so that two starts do not choose one
-label, and a forced release comes after a start that was already under way and undoes it.
+that finds it anywhere is done. Once it runs here, it is to stay as it was found or put on (`_held`): with
+another prefix length, or on another interface, it is as good as gone, and put right.
 
-Removing one address never removes another. The kernel drops the secondary addresses of a subnet with
-its first one, unless promote_secondaries is set (ip-sysctl); it is set for the interface before a
-removal, and where that is forbidden, what went along is put back at once.
+IPv6 addresses are put on without duplicate address detection. That would keep an address unusable for a
+second or two of every takeover, and against the dying copy of a peer for ever. Nobody else has a service
+address: that is what the cluster is for, and IPv4 has no such test either. But where the kernel has found
+somebody who has the address (an administrator put it on by hand, with the test), a start has it tested again,
+and fails if somebody is still there.
+
+A start is one act without a pause: nothing comes between its look and its change. Many at once have one turn
+of the event loop each, so that heartbeats get in between; a forced release waits for none of them.
 """
 
 from __future__ import annotations
@@ -17,21 +22,28 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
-from pathlib import Path
 
+from hbd.agents.addresslinks import LinkFollower
+from hbd.agents.addresswatch import AddressWatch, Watches
 from hbd.agents.announce import Announcer
-from hbd.agents.base import Pause, Post
+from hbd.agents.base import Post
 from hbd.agents.findif import Tables, find
+from hbd.agents.heldaddress import Held, alike, judge, strangeness
+from hbd.agents.removal import take_off
 from hbd.config.model import AddressResource
 from hbd.core.events import OK, Condition, Outcome, ResourceSeen, Result
 from hbd.errors import EdgeError
-from hbd.netlink import Address, AddressSeen, Link, LinkSeen, Netlink, NoAnswer, Notice, report_bug
+from hbd.kerneltables import KernelTables
+from hbd.netlink import Netlink, NoAnswer
+from hbd.rtnetlink import Address, AddressSeen, Link, LinkSeen, Notice
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN_S = 0.5
-"""After a question to the kernel that got no answer."""
-SYSCTL = Path("/proc/sys/net/ipv4/conf")
+DETECTION_S = 5.0
+"""Duplicate address detection takes one or two seconds where there is a carrier, and for ever elsewhere."""
+DETECTION_LOOK_S = 0.05
+SOME = 64
+"""Addresses that are looked up in one turn of the loop."""
 
 
 class AddressAgent:
@@ -40,12 +52,14 @@ class AddressAgent:
     def __init__(self, netlink: Netlink) -> None:
         self._netlink = netlink
         self._announcer = Announcer()
-        self._changing = asyncio.Lock()
-        self._started: dict[str, Address] = {}
-        """What was started or announced, by IP: announced again when its link comes back."""
-        self._links: dict[int, Link] = {}
-        """As last seen, by index."""
-        self._end = netlink.listen(self._follow_links)
+        self._held: dict[str, Held] = {}
+        """What runs here, by IP."""
+        self._releases: dict[str, int] = {}
+        """How often each IP was to be taken off."""
+        self._turnstile = asyncio.Lock()
+        self._watches = Watches(self.look)
+        self._follower = LinkFollower(netlink, self._announcer, self._held)
+        self._end = netlink.listen(self._hear)
 
     def permit(self, until_ms: int) -> None:
         """Announcements may be sent until then (CLOCK_BOOTTIME); 0 forbids at once."""
@@ -54,6 +68,8 @@ class AddressAgent:
     def close(self) -> None:
         """Stop announcing; addresses stay as they are."""
         self._end()
+        self._follower.close()
+        self._watches.close()
         self._announcer.close()
 
     # ------------------------------------------------------------ the Agent protocol
@@ -61,243 +77,208 @@ class AddressAgent:
     async def start(self, resource: AddressResource) -> Outcome:
         """Put it on its interface and announce it. OK only when the kernel shows it there."""
         try:
-            async with self._changing:
-                address, link = await self._put_on(resource)
-                # What is put back is told once, by the core.
-                self._announce(address, link, quietly=resource.ip in self._started)
+            address, link = await self._put_on(resource)
         except EdgeError as why:
             return _failed(why)
+        # What is put back is told once, by the core.
+        self._announce(resource, address, link, quietly=resource.ip in self._held)
         if not link.carrier:
             log.warning("%s is on %s, which is down: nobody can reach it there", resource.ip, link.name)
         return OK
 
     async def stop(self, resource: AddressResource, leaving: bool) -> Outcome:
         """Take it off every interface. OK only when the kernel no longer shows it."""
+        await self._turn()
         return await self.drop((resource,))
 
     async def probe(self, resource: AddressResource) -> Condition:
         """Whether the kernel shows it on any interface."""
         try:
-            found = _having({resource.ip}, await self._netlink.addresses(_version(resource)))
+            found = self._netlink.tables().having(resource.ip)
         except EdgeError:
             return Condition.UNKNOWN
         return Condition.RUNNING if any(not address.refused for address in found) else Condition.STOPPED
 
     def watch(self, resource: AddressResource, known: Condition, post: Post) -> AddressWatch:
-        """Post its condition whenever the kernel's notices show that it is not what is known."""
-        return AddressWatch(self, self._netlink, resource, known, post)
+        """Post its condition whenever the kernel's notices show that it is not what is known.
 
-    async def look(self, resource: AddressResource) -> ResourceSeen:
-        """What `probe` finds, and where. Raises EdgeError."""
-        found = _having({resource.ip}, await self._netlink.addresses(_version(resource)))
-        used = [address for address in found if not address.refused]
-        if not used:
-            return ResourceSeen(resource, Condition.STOPPED)
-        links = {link.index: link for link in await self._netlink.links()}
-        places = [links[address.index] for address in used if address.index in links]
-        where = "on " + ", ".join(link.name for link in places)
-        aside = bool(places) and all(link.loopback for link in places)
-        return ResourceSeen(resource, Condition.RUNNING, where, aside)
+        What is known to run is taken to be as it should be."""
+        if known is Condition.RUNNING and resource.ip not in self._held:
+            with contextlib.suppress(EdgeError):  # The first look tells.
+                for address in self._netlink.tables().having(resource.ip):
+                    if address.usable:
+                        self._held[resource.ip] = Held(resource, address)
+        return self._watches.add(resource, known, post)
+
+    def look(self, resource: AddressResource) -> ResourceSeen | None:
+        """What is so now; None while the kernel is still testing it. Raises EdgeError."""
+        tables = self._netlink.tables()
+        held = self._held.get(resource.ip)
+        seen = judge(resource, held, tables, self._follower.name)
+        if held is not None and seen is not None and seen.condition is Condition.RUNNING:
+            self._accept(held, tables)
+        return seen
+
+    def _accept(self, held: Held, tables: KernelTables) -> None:
+        """Say once what somebody changed and nothing is done about."""
+        for address in tables.having(held.address.ip):
+            if alike(address, held.address):
+                for text in strangeness(held.address, address):
+                    log.warning("%s", text)
+                self._held[address.ip] = replace(held, address=address)
+                return
 
     # ------------------------------------------------------------ addresses only
 
     async def drop(self, resources: Sequence[AddressResource]) -> Outcome:
         """Forced release: announcements end before anything else, then all are taken off in one batch."""
-        ips = {resource.ip for resource in resources}
-        self._hush(ips)
+        ips = {resource.ip: None for resource in resources}
+        for ip in ips:
+            self._announcer.forget(ip)
+            self._held.pop(ip, None)
+            self._releases[ip] = self._releases.get(ip, 0) + 1
         try:
-            async with self._changing:
-                self._hush(ips)  # A start that held the lock has begun to announce meanwhile.
-                try:
-                    await self._take_off(ips)
-                except NoAnswer:
-                    await self._take_off(ips)  # On a new socket, and from what is so now.
+            try:
+                await take_off(self._netlink, self._places_of(ips))
+            except NoAnswer:
+                await take_off(self._netlink, self._places_of(ips))  # On a new socket, from what is so now.
+            left = sorted({address.ip for address in self._places_of(ips)})
         except EdgeError as why:
             return _failed(why)
+        if left:
+            text = f"Still there after its removal: {', '.join(left)}; see `ip address`"
+            return Outcome(Result.FAILED, text)
         return OK
 
     async def announce(self, resource: AddressResource) -> Outcome:
         """Announce a started address from the beginning."""
         try:
-            async with self._changing:
-                found = _having({resource.ip}, await self._netlink.addresses(_version(resource)))
-                links = {link.index: link for link in await self._netlink.links()}
-                for address in found:
-                    if (link := links.get(address.index)) is not None and not link.loopback:
-                        self._announce(address, link)
-                        return OK
+            tables = self._netlink.tables()
         except EdgeError as why:
             return _failed(why)
+        for address in tables.having(resource.ip):
+            link = tables.links.get(address.index)
+            if link is not None and not link.loopback and address.usable:
+                self._announce(resource, address, link)
+                return OK
         return Outcome(Result.FAILED, f"{resource.ip} is on no interface, so it was not announced")
 
-    def _announce(self, address: Address, link: Link, *, quietly: bool = False) -> None:
-        self._started[address.ip] = address
-        self._links[link.index] = link
+    def _announce(
+        self, resource: AddressResource, address: Address, link: Link, *, quietly: bool = False
+    ) -> None:
+        self._held[address.ip] = Held(resource, address)
         self._announcer.begin(address.ip, link, address.label, quietly=quietly)
-
-    def _hush(self, ips: Iterable[str]) -> None:
-        for ip in ips:
-            self._announcer.forget(ip)
-            self._started.pop(ip, None)
 
     async def places(self, resources: Iterable[AddressResource]) -> list[Link]:
         """The interfaces where these are now, and where a start would put them; loopback left out.
 
         Raises EdgeError if the kernel does not say.
         """
-        wanted = tuple(resources)
-        links = await self._netlink.links()
         found: dict[int, Link] = {}
-        for version in sorted({_version(resource) for resource in wanted}):
-            ours = [resource for resource in wanted if _version(resource) == version]
-            addresses = await self._netlink.addresses(version)
-            tables = Tables(links, addresses, await self._netlink.routes(version))
-            indexes = {address.index for address in _having({each.ip for each in ours}, addresses)}
-            for resource in ours:
-                with contextlib.suppress(EdgeError):  # It has no place now; a notice will tell of one.
-                    indexes.add(find(resource, tables)[1].index)
-            found |= {link.index: link for link in links if link.index in indexes and not link.loopback}
-        return [found[index] for index in sorted(found)]
+        for number, resource in enumerate(resources):
+            if number % SOME == SOME - 1:
+                await asyncio.sleep(0)
+            tables = self._netlink.tables()
+            indexes = {address.index for address in tables.having(resource.ip)}
+            with contextlib.suppress(EdgeError):  # It has no place now; a notice will tell of one.
+                indexes.add(find(resource, self._ways(resource))[1].index)
+            found |= {index: tables.links[index] for index in indexes if index in tables.links}
+        return [found[index] for index in sorted(found) if not found[index].loopback]
 
-    # ------------------------------------------------------------ inside the lock
+    # ------------------------------------------------------------ inside
+
+    async def _turn(self) -> None:
+        """Whoever waits here is let through one in each turn of the loop, first come, first served."""
+        async with self._turnstile:
+            await asyncio.sleep(0)
+
+    def _places_of(self, ips: Iterable[str]) -> list[Address]:
+        tables = self._netlink.tables()
+        return [address for ip in ips for address in tables.having(ip)]
+
+    def _ways(self, resource: AddressResource) -> Tables:
+        return Tables(self._netlink.tables(), self._netlink.routes(_version(resource)))
 
     async def _put_on(self, resource: AddressResource) -> tuple[Address, Link]:
-        netlink = self._netlink
-        version = _version(resource)
-        links, addresses = await netlink.links(), await netlink.addresses(version)
-        there = _having({resource.ip}, addresses)
-        # A copy that lost duplicate address detection is shown for ever and never used.
-        await netlink.delete([address for address in there if address.refused])
+        """Raises EdgeError."""
+        releases = self._releases.get(resource.ip, 0)
+        await self._turn()
+        self._still_wanted(resource, releases)
+        tables = self._netlink.tables()
+        held = self._held.get(resource.ip)
+        if held is not None and held.address.index not in tables.links:
+            held = None  # Its interface has gone: wherever it is now, it is.
+        there = tables.having(resource.ip)
         for address in there:
-            link = next((link for link in links if link.index == address.index), None)
-            if link is not None and not address.refused:
+            link = tables.links.get(address.index)
+            if link is not None and address.usable and (held is None or alike(address, held.address)):
                 return address, link
-        try:
-            wish, link = find(resource, Tables(links, addresses, await netlink.routes(version)))
-        except EdgeError:
-            before = self._where_it_was(resource, links)
-            if before is None:
-                raise
-            wish, link = before
-        return await netlink.add(wish), link
+        wish, link = self._wish(resource, held)
+        # IPv6 knows an address once on each interface, whatever its prefix length. Of IPv4 the right one
+        # comes first, so that nothing is interrupted.
+        in_the_way = wish.version == 6
+        before = [each for each in there if not each.usable or (in_the_way and each.index == wish.index)]
+        await take_off(self._netlink, before)
+        doubtful = any(each.refused for each in before)
+        shown = self._netlink.add(wish, tested=doubtful)
+        if doubtful:
+            shown = await self._detected(shown, link)
+            self._still_wanted(resource, releases)
+        wrong = [each for each in there if each not in before and not alike(each, shown)]
+        await take_off(self._netlink, [each for each in wrong if not self._is_on_loopback(each)])
+        return shown, link
 
-    def _where_it_was(self, resource: AddressResource, links: Sequence[Link]) -> tuple[Address, Link] | None:
-        """Where we started it, if that link works: whoever configures an interface anew takes all addresses
-        off, and the route with them, and may need a while to put his own back."""
-        address = self._started.get(resource.ip)
-        link = next((link for link in links if address is not None and link.index == address.index), None)
-        if address is None or link is None or not link.carrier:
-            return None
-        return replace(address, flags=0), link
+    def _still_wanted(self, resource: AddressResource, releases: int) -> None:
+        if self._releases.get(resource.ip, 0) != releases:
+            raise EdgeError(f"{resource.ip} was to be taken off before it was put on")
 
-    async def _take_off(self, ips: set[str]) -> None:
-        before = await self._netlink.addresses()
-        ours = _having(ips, before)
-        if not ours:
-            return
-        endangered = _endangered(ours, before)
-        if endangered:
-            await self._promote(endangered)
-        await self._netlink.delete(ours)
-        after = await self._netlink.addresses()
-        if left := sorted({address.ip for address in _having(ips, after)}):
-            raise EdgeError(f"Still there after its removal: {', '.join(left)}; see `ip address`")
-        lost = {address.place for address in endangered} - {address.place for address in after}
-        for address in endangered:
-            if address.place in lost:
-                log.warning("%s went away with another address of its subnet; put back", address.ip)
-                await self._netlink.add(replace(address, flags=0))
+    def _wish(self, resource: AddressResource, held: Held | None) -> tuple[Address, Link]:
+        """As it was if it is to be put back there, else as the routes say. Raises EdgeError.
 
-    async def _promote(self, endangered: Sequence[Address]) -> None:
-        names = {link.index: link.name for link in await self._netlink.links()}
-        for index in dict.fromkeys(address.index for address in endangered):
-            try:
-                _set_promotion(names[index])
-            except (KeyError, OSError) as why:
-                log.warning("promote_secondaries cannot be set (%s); what goes along is put back", why)
-
-    # ------------------------------------------------------------ links
-
-    def _follow_links(self, notice: Notice) -> None:
-        """Announce again what we started on a link that comes back or changes its hardware address.
-
-        It may end at another switch now, which knows nothing yet.
+        Whoever configures an interface anew takes all addresses off, and the route with them, and may need a
+        while to put his own back. And an interface that is set down loses its IPv6 addresses, as it does not
+        its IPv4 addresses; whether the group moves for that is not decided here.
         """
-        if not isinstance(notice, LinkSeen):
-            return
-        link = notice.link
-        before = self._links.pop(link.index, None)
-        if not notice.present:
-            return
-        self._links[link.index] = link
-        if before is not None and link.carrier and (not before.carrier or before.mac != link.mac):
-            for ip, address in self._started.items():
-                if address.index == link.index:
-                    self._announcer.begin(ip, link, address.label)
+        if held is not None and held.resource == resource:
+            link = self._netlink.tables().links[held.address.index]
+            if link.carrier or (held.address.version == 6 and not link.up):
+                return replace(held.address, flags=0), link
+        return find(resource, self._ways(resource))
 
+    def _is_on_loopback(self, address: Address) -> bool:
+        link = self._netlink.tables().links.get(address.index)
+        return link is not None and link.loopback
 
-class AddressWatch:
-    """Looks at the kernel's table after each notice about an address, and posts what is so *then*.
-
-    A notice may be older than our own last change, and an address may be gone for the moment between
-    its loss and its return (see the module's text), so the notices themselves decide nothing.
-    """
-
-    def __init__(
-        self, agent: AddressAgent, netlink: Netlink, resource: AddressResource, known: Condition, post: Post
-    ) -> None:
-        self._agent = agent
-        self._resource = resource
-        self._post = post
-        self._last: ResourceSeen | None = None
-        self._known: Condition | None = known
-        """What the core has from elsewhere; None once it was told by us."""
-        self._pause = Pause(self._look_anew)
-        self._noticed = asyncio.Event()
-        self._noticed.set()
-        self._end = netlink.listen(self._hear)
-        self._looking = asyncio.create_task(self._look(), name=f"watch {resource.ip}")
-        self._looking.add_done_callback(report_bug)
-
-    def hold(self) -> None:
-        """Look no more until `resume`."""
-        self._pause.begin()
-
-    def resume(self, left: Condition | None) -> None:
-        """Look again soon, and post what is not as it was left."""
-        self._pause.end(left)
-
-    def _look_anew(self, left: Condition | None) -> None:
-        self._known, self._last = left, None
-        self._noticed.set()
-
-    def cancel(self) -> None:
-        """Post nothing more."""
-        self._pause.cancel()
-        self._end()
-        self._looking.cancel()
+    async def _detected(self, address: Address, link: Link) -> Address:
+        """An address that passed duplicate address detection. Else it is off again: raises EdgeError."""
+        try:
+            async with asyncio.timeout(DETECTION_S):
+                while True:
+                    now = [each for each in self._places_of((address.ip,)) if alike(each, address)]
+                    if not now:
+                        raise EdgeError(f"{address.ip} was taken off {link.name} while it was tested")
+                    if now[0].refused:
+                        raise EdgeError(
+                            f"another machine on {link.name} has {address.ip} (duplicate address detection "
+                            f"failed), so it is not put on here; see `ip -6 neighbour`"
+                        )
+                    if now[0].usable:
+                        return now[0]
+                    await asyncio.sleep(DETECTION_LOOK_S)
+        except TimeoutError:
+            await take_off(self._netlink, [address])
+            text = f"duplicate address detection of {address.ip} on {link.name} does not end"
+            raise EdgeError(f"{text}; see `ip address`") from None
+        except (EdgeError, asyncio.CancelledError):
+            await take_off(self._netlink, [address])
+            raise
 
     def _hear(self, notice: Notice) -> None:
-        if isinstance(notice, AddressSeen) and notice.address.ip == self._resource.ip and not self._pause.on:
-            self._noticed.set()
-
-    async def _look(self) -> None:
-        while True:
-            await self._noticed.wait()
-            self._noticed.clear()
-            try:
-                now = await self._agent.look(self._resource)
-            except EdgeError:
-                await asyncio.sleep(LOOK_AGAIN_S)
-                self._noticed.set()
-                continue
-            if self._pause.on or self._noticed.is_set():
-                continue  # Out of date already.
-            if now.condition is self._known and not now.aside:
-                self._last = now
-            elif now != self._last:
-                self._last, self._known = now, None
-                self._post(now)
+        match notice:
+            case AddressSeen(address, _):
+                self._watches.notice(address.ip)
+            case LinkSeen():
+                self._follower.hear(notice)
 
 
 def _failed(why: EdgeError) -> Outcome:
@@ -307,24 +288,3 @@ def _failed(why: EdgeError) -> Outcome:
 
 def _version(resource: AddressResource) -> int:
     return ip_address(resource.ip).version
-
-
-def _having(ips: set[str], addresses: Iterable[Address]) -> list[Address]:
-    return [address for address in addresses if address.ip in ips]
-
-
-def _endangered(ours: Sequence[Address], present: Sequence[Address]) -> list[Address]:
-    """The others that the kernel would drop along: secondaries behind a first address of ours."""
-    leaders = {(address.index, address.network) for address in ours if not address.secondary}
-    return [
-        address
-        for address in present
-        if address.secondary and (address.index, address.network) in leaders and address not in ours
-    ]
-
-
-def _set_promotion(interface: str) -> None:
-    """Have the kernel keep an interface's other addresses. Raises OSError."""
-    switch = SYSCTL / interface / "promote_secondaries"
-    if "1" not in (switch.read_text().strip(), (SYSCTL / "all/promote_secondaries").read_text().strip()):
-        switch.write_text("1\n")

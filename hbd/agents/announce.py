@@ -6,28 +6,31 @@ would leave a neighbour with the dead node's hardware address.
 
 Each frame needs a permit that is valid at the moment of sending. A sender without one waits for the
 next and goes on where it was: after a stall the old owner must not draw the traffic back to itself
-before it has asked its peer. States of a sender: running (its timer is armed), muted (it waits for a
-permit), gone (all sent, or forgotten).
+before it has asked its peer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import count
 from pathlib import Path
 
-from hbd.netlink import Link
+from hbd.rtnetlink import Link
 
 log = logging.getLogger(__name__)
 
 ROUNDS = 10
 INTERVAL_S = 0.5
+PORTION = 32
+"""Addresses that are announced in one turn of the loop: two milliseconds of it."""
 ETH_P_ARP, ETH_P_IPV6 = 0x0806, 0x86DD
 EVERYONE = b"\xff" * 6
 ALL_NODES = IPv6Address("ff02::1")
@@ -77,7 +80,7 @@ def _checksum(octets: bytes) -> int:
 class _Sender:
     """One address being announced: what is left to send, and when."""
 
-    interface: str
+    link: Link
     notice: str
     protocol: int
     frames: list[bytes]
@@ -86,16 +89,22 @@ class _Sender:
     """How many frames go out together the first time."""
     next: int = 0
     level: int = logging.INFO
-    timer: asyncio.TimerHandle | None = field(default=None)
 
 
 class Announcer:
-    """Sends announcements in the background while the core permits it."""
+    """Sends announcements in the background while the core permits it.
+
+    All senders share one timer: what is due of a thousand goes out in small portions, with a turn of the
+    event loop for others between them."""
 
     def __init__(self, clock_ms: Callable[[], int] = boottime_ms) -> None:
         self._clock_ms = clock_ms
         self._until_ms = 0
         self._senders: dict[str, _Sender] = {}
+        self._due: list[tuple[float, int, str, _Sender]] = []
+        """A heap, by loop time. One whose sender was forgotten or replaced is passed over."""
+        self._numbers = count()
+        self._timer: asyncio.TimerHandle | None = None
         # Protocol 0: it only sends, nothing is queued for it.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self.unsent = 0
@@ -104,10 +113,7 @@ class Announcer:
     def permit(self, until_ms: int) -> None:
         """Frames may be sent until then (CLOCK_BOOTTIME); 0 forbids at once. Wakes the muted."""
         self._until_ms = until_ms
-        if self._senders and self._permitted():
-            for ip, sender in tuple(self._senders.items()):
-                if sender.timer is None:
-                    self._send(ip, sender)
+        self._arm()
 
     def begin(self, ip: str, link: Link, label: str | None, *, quietly: bool = False) -> None:
         """Announce it, from the first frame on; a sender already running for it is replaced.
@@ -118,43 +124,69 @@ class Announcer:
             return
         sender = self._senders[ip] = _sender(ip, link, label)
         sender.level = logging.DEBUG if quietly else logging.INFO
-        if self._permitted():
-            self._send(ip, sender)
+        self._plan(asyncio.get_running_loop().time(), ip, sender)
+        self._arm()
 
     def forget(self, ip: str) -> None:
         """Send nothing more for it."""
-        sender = self._senders.pop(ip, None)
-        if sender is not None and sender.timer is not None:
-            sender.timer.cancel()
+        self._senders.pop(ip, None)
 
     def close(self) -> None:
         """Forget all and close the socket."""
-        for ip in tuple(self._senders):
-            self.forget(ip)
+        self._senders.clear()
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         self._socket.close()
 
     def _permitted(self) -> bool:
         return self._clock_ms() < self._until_ms
 
-    def _send(self, ip: str, sender: _Sender) -> None:
-        sender.timer = None
-        count = sender.at_once if sender.next == 0 else 1
-        for frame in sender.frames[sender.next : sender.next + count]:
+    def _plan(self, due_s: float, ip: str, sender: _Sender) -> None:
+        heapq.heappush(self._due, (due_s, next(self._numbers), ip, sender))
+
+    def _arm(self) -> None:
+        """The timer for the first that is due, while there is a permit."""
+        if not self._due or not self._permitted():
+            return
+        due_s = self._due[0][0]
+        if self._timer is not None:
+            if self._timer.when() <= due_s:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(due_s, self._send_due)
+
+    def _send_due(self) -> None:
+        """Send what is due, but not more than a portion."""
+        self._timer = None
+        now_s, portion = asyncio.get_running_loop().time(), PORTION
+        while self._due and self._due[0][0] <= now_s and portion and self._permitted():
+            due_s, _, ip, sender = heapq.heappop(self._due)
+            if self._senders.get(ip) is not sender:
+                continue
+            portion -= 1
+            gap_s = self._send(sender)
+            if sender.next < len(sender.frames):
+                self._plan(due_s if gap_s is None else now_s + gap_s, ip, sender)
+            else:
+                del self._senders[ip]
+        self._arm()
+
+    def _send(self, sender: _Sender) -> float | None:
+        """Send the next frame, or the first ones; how long until the next, None if there was no permit."""
+        together = sender.at_once if sender.next == 0 else 1
+        for frame in sender.frames[sender.next : sender.next + together]:
             if not self._permitted():
-                return  # Muted, until permit() comes by.
+                return None  # Muted, until permit() comes by.
             if sender.next == 0:
                 log.log(sender.level, "%s", sender.notice)
             try:
-                self._socket.sendto(frame, (sender.interface, sender.protocol))
+                self._socket.sendto(frame, (sender.link.name, sender.protocol))
             except OSError:
                 self.unsent += 1
             sender.next += 1
-        if sender.next >= len(sender.frames):
-            del self._senders[ip]
-            return
         # The first frames went together; the next keeps the place it would have had.
-        gap_s = sender.gap_s * count
-        sender.timer = asyncio.get_running_loop().call_later(gap_s, self._send, ip, sender)
+        return sender.gap_s * together
 
 
 def _sender(ip: str, link: Link, label: str | None) -> _Sender:
@@ -163,10 +195,10 @@ def _sender(ip: str, link: Link, label: str | None) -> _Sender:
     if isinstance(address, IPv4Address):
         notice = f"Sending Gratuitous Arp {place}"
         frames = list(arp_frames(address, link.mac)) * ROUNDS
-        return _Sender(link.name, notice, ETH_P_ARP, frames, INTERVAL_S / 2, at_once=2)
+        return _Sender(link, notice, ETH_P_ARP, frames, INTERVAL_S / 2, at_once=2)
     notice = f"Sending unsolicited neighbour advertisements {place}"
     frame = advertisement_frame(address, link.mac, _forwards(link.name))
-    return _Sender(link.name, notice, ETH_P_IPV6, [frame] * ROUNDS, INTERVAL_S, at_once=1)
+    return _Sender(link, notice, ETH_P_IPV6, [frame] * ROUNDS, INTERVAL_S, at_once=1)
 
 
 def _forwards(interface: str) -> bool:

@@ -15,19 +15,17 @@ from ipaddress import ip_address, ip_network
 
 from hbd.config.model import AddressResource
 from hbd.errors import EdgeError
-from hbd.netlink import Address, Link, Network, Route
-
-LABEL_BYTES = 15
-"""IFNAMSIZ less its final zero: the kernel refuses a longer label."""
+from hbd.kerneltables import LABEL_BYTES, KernelTables
+from hbd.rtnetlink import Address, Link, Route
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
     """What the kernel has now."""
 
-    links: Sequence[Link]
-    addresses: Sequence[Address]
+    kernel: KernelTables
     routes: Sequence[Route]
+    """Of the IP version that is asked about."""
 
 
 def find(resource: AddressResource, tables: Tables) -> tuple[Address, Link]:
@@ -36,7 +34,7 @@ def find(resource: AddressResource, tables: Tables) -> tuple[Address, Link]:
         link = _named(resource.interface, resource, tables)
         prefix = resource.prefix or _prefix_on(link, resource, tables)
     elif ip_address(resource.ip).is_loopback:
-        link = next(link for link in tables.links if link.loopback)
+        link = next(link for link in tables.kernel.links.values() if link.loopback)
         prefix = resource.prefix or (8 if "." in resource.ip else 128)
     else:
         route = best_route(resource, tables)
@@ -58,38 +56,30 @@ def broadcast(ip: str, prefix: int) -> str | None:
     return str(ip_network(f"{ip}/{prefix}", strict=False).broadcast_address) if prefix < 31 else None
 
 
-def free_label(interface: str, addresses: Sequence[Address]) -> str | None:
-    """`eth0:N` with the first free N, or None if it would be too long for the kernel."""
-    taken = {address.label for address in addresses}
-    number = 0
-    while (label := f"{interface}:{number}") in taken:
-        number += 1
-    return label if len(label.encode()) <= LABEL_BYTES else None
-
-
 def _label(resource: AddressResource, link: Link, tables: Tables) -> str | None:
     if resource.label is not None:
         return resource.label if len(resource.label.encode()) <= LABEL_BYTES else None
-    return free_label(link.name, tables.addresses) if resource.alias_label else None
+    return tables.kernel.free_label(link.name) if resource.alias_label else None
 
 
 def _named(name: str, resource: AddressResource, tables: Tables) -> Link:
-    for link in tables.links:
-        if link.name == name:
-            return link
-    raise EdgeError(f"There is no interface {name} for {resource.ip}; see `ip link`")
+    link = tables.kernel.link_named(name)
+    if link is None:
+        raise EdgeError(f"There is no interface {name} for {resource.ip}; see `ip link`")
+    return link
 
 
 def _indexed(index: int, resource: AddressResource, tables: Tables) -> Link:
-    for link in tables.links:
-        if link.index == index:
-            return link
-    raise EdgeError(f"The interface of the route to {resource.ip} has just vanished; see `ip link`")
+    link = tables.kernel.links.get(index)
+    if link is None:
+        raise EdgeError(f"The interface of the route to {resource.ip} has just vanished; see `ip link`")
+    return link
 
 
 def best_route(resource: AddressResource, tables: Tables) -> Route:
     """The route that decides. Raises EdgeError. (min() keeps the first of equals, which is the rule.)"""
-    matching = [route for route in tables.routes if _contains(route.network, resource.ip)]
+    ip = ip_address(resource.ip)
+    matching = [route for route in tables.routes if ip in route.network]
     if not matching:
         raise EdgeError(
             f"No route to {resource.ip}: add one, or write {resource.ip}/NETMASK/INTERFACE in haresources"
@@ -107,16 +97,18 @@ def _prefix_of(route: Route, resource: AddressResource) -> int:
 
 
 def _prefix_on(link: Link, resource: AddressResource, tables: Tables) -> int:
-    networks = [route.network for route in tables.routes if route.index == link.index]
-    networks += [address.network for address in tables.addresses if address.index == link.index]
-    fitting = [net.prefixlen for net in networks if net.prefixlen > 0 and _contains(net, resource.ip)]
+    ip = ip_address(resource.ip)
+    networks = {route.network for route in tables.routes if route.index == link.index}
+    # A secondary has the subnet of the first address there.
+    networks |= {
+        address.network
+        for address in tables.kernel.addresses(ip.version)
+        if address.index == link.index and not address.secondary
+    }
+    fitting = [network.prefixlen for network in networks if network.prefixlen > 0 and ip in network]
     if not fitting:
         raise EdgeError(
             f"No subnet of {link.name} contains {resource.ip}: "
             f"write {resource.ip}/NETMASK/{link.name} in haresources"
         )
     return max(fitting)
-
-
-def _contains(network: Network, ip: str) -> bool:
-    return ip_address(ip) in network

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 from hbd.agents.base import Post
 from hbd.agents.findif import Tables, find
@@ -16,13 +17,18 @@ from hbd.config.model import AddressResource
 from hbd.core.effects import WatchPaths
 from hbd.core.events import PathSeen
 from hbd.errors import EdgeError
-from hbd.netlink import Link, LinkSeen, Netlink, Notice, report_bug
+from hbd.netlink import Netlink, report_bug
+from hbd.rtnetlink import Link, LinkSeen, Notice
 
 LOOK_EVERY_S = 30.0
 """Routes change without a notice to us."""
 RETRY_S = 1.0
 GATHER_S = 0.005
-"""What happens to several addresses or links at once is looked at once."""
+"""What happens to several links at once is looked at once."""
+ADDRESSES_S = 0.1
+"""An address that comes or goes changes little, and often comes with many."""
+SOME = 64
+"""Addresses that are looked at in one turn of the loop."""
 
 
 class PathWatch:
@@ -33,6 +39,7 @@ class PathWatch:
         self._noticed = asyncio.Event()
         self._end = netlink.listen(self._hear)
         self._looking: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._links: dict[int, tuple[bool, bool]] = {}
 
     def watch(self, effect: WatchPaths, post: Post) -> None:
@@ -52,6 +59,9 @@ class PathWatch:
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
     def _hear(self, notice: Notice) -> None:
         if isinstance(notice, LinkSeen):
@@ -59,6 +69,12 @@ class PathWatch:
             if self._links.get(notice.link.index) == now:
                 return  # Its statistics, or a name of its: nothing that matters here.
             self._links[notice.link.index] = now
+            self._noticed.set()
+        elif self._later is None and self._looking is not None:
+            self._later = asyncio.get_running_loop().call_later(ADDRESSES_S, self._look_soon)
+
+    def _look_soon(self) -> None:
+        self._later = None
         self._noticed.set()
 
     async def _look(self, addresses: Sequence[AddressResource], post: Post) -> None:
@@ -67,15 +83,15 @@ class PathWatch:
             wait_s = LOOK_EVERY_S
             self._noticed.clear()
             try:
-                tables = await self._tables()
-            except EdgeError:
-                wait_s = RETRY_S  # What is known stays.
-            else:
-                for address in addresses:
-                    now = _is_usable(address, tables[address.ip.find(":") >= 0])
+                for number, address in enumerate(addresses):
+                    if number % SOME == SOME - 1:
+                        await asyncio.sleep(0)
+                    now = self._is_usable(address)
                     if last.get(address) is not now:
                         last[address] = now
                         post(PathSeen(address, now))
+            except EdgeError:
+                wait_s = RETRY_S  # What is known stays.
             try:
                 async with asyncio.timeout(wait_s):
                     await self._noticed.wait()
@@ -83,26 +99,17 @@ class PathWatch:
             except TimeoutError:
                 pass
 
-    async def _tables(self) -> tuple[Tables, Tables]:
-        """Of IP version 4 and of 6."""
-        netlink = self._netlink
-        links, addresses = await netlink.links(), await netlink.addresses()
-        return (
-            Tables(links, addresses, await netlink.routes(4)),
-            Tables(links, addresses, await netlink.routes(6)),
-        )
+    def _is_usable(self, address: AddressResource) -> bool:
+        link = self._link_of(address)
+        return link is not None and (link.carrier or link.loopback)
 
-
-def _is_usable(address: AddressResource, tables: Tables) -> bool:
-    link = _link_of(address, tables)
-    return link is not None and (link.carrier or link.loopback)
-
-
-def _link_of(address: AddressResource, tables: Tables) -> Link | None:
-    for there in tables.addresses:
-        if there.ip == address.ip and not there.refused:
-            return next((link for link in tables.links if link.index == there.index), None)
-    try:
-        return find(address, tables)[1]
-    except EdgeError:
-        return None
+    def _link_of(self, address: AddressResource) -> Link | None:
+        tables = self._netlink.tables()
+        for there in tables.having(address.ip):
+            if not there.refused:
+                return tables.links.get(there.index)
+        routes = self._netlink.routes(ip_address(address.ip).version)
+        try:
+            return find(address, Tables(tables, routes))[1]
+        except EdgeError:
+            return None

@@ -12,7 +12,8 @@ from hbd.check.places import Places
 from hbd.check.strays import Running
 from hbd.config.model import AddressResource, Config
 from hbd.errors import EdgeError
-from hbd.netlink import Address, Link, Route
+from hbd.kerneltables import KernelTables
+from hbd.rtnetlink import Link, Route
 
 CLASSES = ((0x80000000, 0, 8), (0xC0000000, 0x80000000, 16), (0xE0000000, 0xC0000000, 24))
 """First bits, what they are, and the prefix of that class: A, B, C (RFC 791)."""
@@ -22,20 +23,12 @@ CLASSES = ((0x80000000, 0, 8), (0xC0000000, 0x80000000, 16), (0xE0000000, 0xC000
 class Kernel:
     """What the kernel has now."""
 
-    links: Sequence[Link]
-    addresses: Sequence[Address]
+    tables: KernelTables
     routes: Mapping[int, Sequence[Route]]
     """By IP version."""
 
-    def tables(self, version: int) -> Tables:
-        return Tables(
-            self.links,
-            [address for address in self.addresses if address.version == version],
-            self.routes[version],
-        )
-
     def link(self, name: str) -> Link | None:
-        return next((link for link in self.links if link.name == name), None)
+        return self.tables.link_named(name)
 
 
 def judge(config: Config, kernel: Kernel, places: Places, known: Known) -> dict[str, str]:
@@ -52,7 +45,7 @@ def judge(config: Config, kernel: Kernel, places: Places, known: Known) -> dict[
 
 def _judge_address(resource: AddressResource, kernel: Kernel, places: Places, known: Known) -> str | None:
     section, place = Section.ADDRESSES, places.resource(resource.name)
-    tables = kernel.tables(ip_address(resource.ip).version)
+    tables = Tables(kernel.tables, kernel.routes[ip_address(resource.ip).version])
     try:
         wish, link = find(resource, tables)
         why = _why(resource, tables)
@@ -98,13 +91,13 @@ def present(config: Config, kernel: Kernel) -> dict[str, Running]:
 
     One on a loopback interface answers nobody, and may be there for a load balancer's sake.
     """
-    names = {link.index: link.name for link in kernel.links if not link.loopback}
+    names = {index: link.name for index, link in kernel.tables.links.items() if not link.loopback}
     there = {
         address.ip: Running(
             f"on {names[address.index]}",
             f"ip address del {address.ip}/{address.prefix} dev {names[address.index]}",
         )
-        for address in kernel.addresses
+        for address in kernel.tables.addresses()
         if address.index in names
     }
     return {

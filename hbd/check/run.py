@@ -107,7 +107,7 @@ async def _look(config: Config, where: Where, known: Known) -> None:
     places = Places(where.directory)
     keys.judge(where.directory / "authkeys", known)
     shown, is_down = await _daemon(where, known)
-    kernel = await _kernel(known)
+    kernel = _kernel(known)
     running: dict[str, Running] = {}
     interfaces: dict[str, str] = {}
     if kernel is not None:
@@ -182,15 +182,11 @@ async def _is_down(where: Where) -> bool:
         return False
 
 
-async def _kernel(known: Known) -> Kernel | None:
+def _kernel(known: Known) -> Kernel | None:
     netlink = Netlink()
     try:
-        await netlink.open()
-        return Kernel(
-            await netlink.links(),
-            await netlink.addresses(),
-            {4: await netlink.routes(4), 6: await netlink.routes(6)},
-        )
+        netlink.open()
+        return Kernel(netlink.tables(), {4: netlink.routes(4), 6: netlink.routes(6)})
     except (OSError, EdgeError) as error:
         known.unknown(Section.ADDRESSES, "kernel", f"cannot be asked: {error}")
         return None
@@ -215,7 +211,7 @@ async def _pings(
     others = [ping for ping in wanted if ping.name not in known_answers]
     asked = await pings.ask(others) if others else {}
     answers = None if asked is None else known_answers | asked
-    ours = () if kernel is None else [address.ip for address in kernel.addresses]
+    ours = () if kernel is None else [address.ip for address in kernel.tables.addresses()]
     pings.judge(config, found, pings.forbidden(config, found, ours), answers, places, known)
 
 

@@ -64,6 +64,7 @@ from hbd.core.events import (
     Reload,
     RequestId,
     ResourceSeen,
+    SeenTogether,
     Standby,
     Started,
     Stop,
@@ -352,6 +353,8 @@ class Cluster:
                 self._custody.job_done(job, outcome)
             case ResourceSeen():
                 self._custody.guard.seen(event)
+            case SeenTogether(seen):
+                self._custody.guard.seen_together(seen)
             case Asked(request, command):
                 self._asked(request, command)
             case ClientStarted():

@@ -366,6 +366,7 @@ class Custody:
                 self._take(group, effects, facts)
             if group.changing and group.phase is _IDLE:
                 self._replace(group)
+        self.guard.tell()
         self.transitions.follow(peer)
         if active and not self.placed and self._knows(peer) and self.settled:
             self.placed = True

@@ -260,9 +260,17 @@ class ResourceSeen:
     resource: ResourceSpec
     condition: Condition
     detail: str = ""
-    """How systemd put it, for the operator: "failed, result 'exit-code'"; or where an address was found."""
+    """How systemd put it, for the operator: "failed, result 'exit-code'"; or where an address was found. One
+    that is STOPPED may be there, but not as it was put on: this says in what way."""
     aside: bool = False
     """An address that is on a loopback interface only: it answers nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTogether:
+    """Several of them at once, as when somebody takes all addresses off an interface."""
+
+    seen: tuple[ResourceSeen, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,5 +361,5 @@ LeaseEvent = LeaseArmed | LeaseRefused
 ClientEvent = ClientStarted | ClientRefused | ClientEnded | ClientGone
 Event = (
     Started | LinkOpened | LinkFailed | CarrierSeen | DatagramReceived | PingAnswered | PathSeen | Tick
-    | JobDone | ResourceSeen | Asked | ClientEvent | LeaseEvent | AskPeer | Recalled
+    | JobDone | ResourceSeen | SeenTogether | Asked | ClientEvent | LeaseEvent | AskPeer | Recalled
 )

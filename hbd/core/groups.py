@@ -73,7 +73,7 @@ _RUNS_NOTHING = (Phase.IDLE, Phase.CLAIMED)
 _MOVES = (Phase.CLAIMED, Phase.STARTING, Phase.STOPPING)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Member:
     """One resource of the group."""
 
@@ -150,6 +150,7 @@ class Group:
         self.spec = spec
         self.key = spec.key
         self.members = [Member(resource) for resource in spec.resources]
+        self._by_identity = {member.spec.identity: member for member in self.members}
         self.phase = Phase.IDLE
         self.epoch = 0
         self.pinned = False
@@ -420,34 +421,39 @@ class Group:
         self._retired += gone
         self.resuming, self.gained = False, True
         self.members, self.spec, self._limits = members, spec, limits
+        self._by_identity = {member.spec.identity: member for member in members}
         self.hurt = [member for member in self.hurt if member in members]
         if self.phase is Phase.STARTED and self._lacks_more_than_hurt:
             self.phase = Phase.STARTING
 
     def has(self, resource: ResourceSpec) -> bool:
-        return any(member.spec == resource for member in self.members)
+        return self._member(resource) is not None
+
+    def _member(self, resource: ResourceSpec) -> Member | None:
+        """The member that is configured so."""
+        member = self._by_identity.get(resource.identity)
+        return member if member is not None and member.spec == resource else None
 
     def should_have(self, resource: ResourceSpec) -> bool:
         """Whether this member is started, and nothing of ours is at work on it."""
         if self.muted or self.dropping is not None or self.phase not in (Phase.STARTING, Phase.STARTED):
             return False
-        return any(
-            member.spec == resource and member.state is MemberState.STARTED and member is not self._job_member
-            for member in self.members
-        )
+        member = self._member(resource)
+        if member is None or member is self._job_member:
+            return False
+        return member.state is MemberState.STARTED
 
     def vanished(self, resource: ResourceSpec, due_ms: int = 0, why: str = "") -> bool:
         """A member was taken away by somebody else, or ended. True if it is to be put back, when it is due.
 
         The rest goes on: nothing else is stopped or started meanwhile. `why` is for the operator.
         """
-        if not self.should_have(resource):
+        lost = self._member(resource)
+        if lost is None or not self.should_have(resource):
             return False
-        for member in self.members:
-            if member.spec == resource:
-                member.state, member.retry_ms, member.last_error = MemberState.UNKNOWN, due_ms, why
-                self.hurt.append(member)
-        self.hurt.sort(key=self.members.index)
+        lost.state, lost.retry_ms, lost.last_error = MemberState.UNKNOWN, due_ms, why
+        hurt = {lost, *self.hurt}
+        self.hurt = [member for member in self.members if member in hurt]
         self.resuming = True
         return True
 

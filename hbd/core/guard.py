@@ -13,7 +13,7 @@ given up: what has to be done again and again is done ever more slowly. Scripts 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hbd.config.model import AddressResource, ResourceSpec, ScriptResource
@@ -29,13 +29,15 @@ from hbd.core.effects import (
     Watch,
 )
 from hbd.core.events import Condition, JobId, Outcome, ResourceSeen, Result
-from hbd.core.groups import Group, MemberState, Phase
+from hbd.core.groups import Group, Member, MemberState, Phase
 
 WAITS_MS = (0, 0, 0, 10_000, 20_000, 40_000, 60_000)
 """How long the first, second, ... repair waits; the last for all that follow."""
 CALM_MS = 180_000
 """After this long without one they begin anew. More than the longest wait."""
 STOP_LIMIT_MS = 30_000
+SINGLY = 3
+"""Of more that are lost at once, so many are named."""
 
 _KNOWN = {MemberState.STARTED: Condition.RUNNING, MemberState.STOPPED: Condition.STOPPED}
 _FROZEN = " frozen"
@@ -75,6 +77,8 @@ class Guard:
         self._due_ms: dict[ResourceSpec, int] = {}
         """When a stray is to be stopped."""
         self._stops: dict[JobId, tuple[Group, ResourceSpec]] = {}
+        self._lost: dict[tuple[Level, Kind, str], list[tuple[Group, ResourceSpec]]] = {}
+        """What is to be said of those that are put back in this step."""
 
     @property
     def alarmed(self) -> bool:
@@ -108,18 +112,29 @@ class Guard:
 
     def seen(self, event: ResourceSeen) -> None:
         """A watch's word. It decides nothing before `proceed` looks at it."""
-        resource = event.resource
         for group in self._groups.values():
             for member in group.members:
-                if member.spec != resource:
-                    continue
-                if event.condition is Condition.RUNNING:
-                    group.came_back(resource)
-                if _KNOWN.get(member.state) is event.condition:
-                    self._forget(resource)
-                else:
-                    self._seen[resource] = event
-                return
+                if member.spec == event.resource:
+                    self._note(group, member, event)
+                    return
+
+    def seen_together(self, events: Iterable[ResourceSeen]) -> None:
+        """Many words at once."""
+        watched: dict[ResourceSpec, tuple[Group, Member]] = {}
+        for group in self._groups.values():
+            for member in group.members:
+                watched.setdefault(member.spec, (group, member))
+        for event in events:
+            if event.resource in watched:
+                self._note(*watched[event.resource], event)
+
+    def _note(self, group: Group, member: Member, event: ResourceSeen) -> None:
+        if event.condition is Condition.RUNNING:
+            group.came_back(event.resource)
+        if _KNOWN.get(member.state) is event.condition:
+            self._forget(event.resource)
+        else:
+            self._seen[event.resource] = event
 
     def found(self, group: Group) -> None:
         """After the first probes: members that run and are not on record as started by us."""
@@ -195,6 +210,8 @@ class Guard:
         self._forget(resource)
         if isinstance(resource, AddressResource):
             kind, what, verb = Kind.RESOURCE_LOST, "was taken away from here", "putting it back"
+            if event.detail:
+                what, verb = event.detail, "putting it right"
             hint = ""
         else:
             detail = f": it is {event.detail}" if event.detail else ""
@@ -205,10 +222,25 @@ class Guard:
             what += f", for the {_ordinal(self._pace(resource).count)} time in a short while"
             verb += f" in {wait_ms // 1000} s"
         group.vanished(resource, now_ms + wait_ms if wait_ms else 0, f"{resource.name} {what}")
-        self._desk.log(
-            Level.ERROR if wait_ms else Level.WARN, kind, f"{resource.name} {what}: {verb}{hint}",
-            group=group.name, resource=resource.name,
-        )  # fmt: skip
+        level = Level.ERROR if wait_ms else Level.WARN
+        self._lost.setdefault((level, kind, f"{what}: {verb}{hint}"), []).append((group, resource))
+
+    def tell(self) -> None:
+        """Say what is being put back: a line for each, but only one where somebody took many away at once."""
+        for (level, kind, what), lost in self._lost.items():
+            if len(lost) <= SINGLY:
+                for group, resource in lost:
+                    self._desk.log(
+                        level, kind, f"{resource.name} {what}", group=group.name, resource=resource.name
+                    )
+                continue
+            names = ", ".join(resource.name for _, resource in lost[:SINGLY])
+            groups = {group.name: None for group, _ in lost}
+            text = f"{names} and {len(lost) - SINGLY} others, each {what}"
+            self._desk.log(level, kind, text, group=next(iter(groups)) if len(groups) == 1 else "")
+            if kind is Kind.RESOURCE_LOST:
+                self._desk.tally.more(kind, len(lost) - 1)
+        self._lost.clear()
 
     def put_off(self, group: Group, resource: ResourceSpec) -> None:
         """It did not start again: later, once more."""

@@ -63,6 +63,10 @@ class Tally:
             if begun_ms is not None:
                 self.groups.setdefault((ENDS[kind], line.group), Span()).add(now_ms - begun_ms)
 
+    def more(self, kind: Kind, count: int) -> None:
+        """The last line of this kind was about so many more."""
+        self.counts[COUNTED[kind]] += count
+
     def moved(self, cause: str, result: str, ms: int) -> None:
         """A handover, or a takeover after a death, ended like this."""
         self.transitions.setdefault((cause, result), Span()).add(ms)

@@ -94,7 +94,7 @@ async def at_work() -> AsyncIterator[Machine]:
         netlink = Netlink()
         # Sockets, and the threads in which nft is run, are of the namespace they are made in.
         with node.inside():
-            await netlink.open()
+            netlink.open()
             agent = AddressAgent(netlink)
             machine = Machine(node, neighbour, KernelLease(netlink, agent.places, clock.boot_ms))
             running = asyncio.create_task(machine.lease.run())

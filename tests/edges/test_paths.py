@@ -34,7 +34,7 @@ Watching = Callable[[PathWatch, list[Event]], Awaitable[None]]
 def play(node: Namespace, story: Watching) -> None:
     async def body() -> None:
         netlink = Netlink()
-        await netlink.open()
+        netlink.open()
         paths = PathWatch(netlink)
         try:
             await story(paths, [])

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from hbd.core.events import Freeze, Stop, Thaw
+from hbd.core.events import Condition, Freeze, ResourceSeen, SeenTogether, Stop, Thaw
 from hbd.core.views import GroupState, GroupView
 from hbd.sim.machines import Machine
-from tests.scenarios.pair import SHOP, Pair, all_on, at_home
+from tests.scenarios.pair import SHOP, Pair, address, all_on, at_home, group, unit
 
 ADDRESS, WEB, DB = SHOP.resources
 STRAY = "Resource {} is active, and should not be!"
@@ -33,6 +33,35 @@ def test_an_address_that_was_taken_away_is_put_back_at_once_with_one_line() -> N
         "10.0.0.1 was taken away from here: putting it back", "10.0.0.1 runs",
     ]  # fmt: skip
     assert pair.said("alpha", lost_ms) == [], "the peer is not troubled with it"
+
+
+def test_many_addresses_that_were_taken_away_at_once_are_put_back_with_one_line() -> None:
+    addresses = [address(f"10.0.1.{last}") for last in range(1, 101)]
+    groups = (group("alpha", *addresses[:99], unit("web")), group("alpha", addresses[99]))
+    pair = Pair(groups=groups).started()
+    lost_ms = pair.now_ms
+    for each in addresses:
+        pair.alpha.take_away(each)
+    pair.alpha.post(SeenTogether(tuple(ResourceSeen(each, Condition.STOPPED) for each in addresses)))
+    pair.until(lambda: pair.owners() == dict.fromkeys(pair.owners(), "alpha"), 3000)
+    pair.run(1000)
+    assert all(each.identity in pair.alpha.running for each in addresses)
+    lost = [line for line in pair.log(pair.alpha, lost_ms) if "taken away" in line]
+    assert lost == [
+        "10.0.1.1, 10.0.1.2, 10.0.1.3 and 97 others, each was taken away from here: putting it back"
+    ]
+    assert len(pair.jobs(pair.alpha, lost_ms)) == 100
+
+
+def test_an_address_that_is_not_as_it_was_put_on_is_put_right_and_the_line_says_what_was_wrong() -> None:
+    pair = Pair().started()
+    lost_ms = pair.now_ms
+    pair.alpha.take_away(ADDRESS)
+    wrong = "has the prefix length 32 here now, and not 24"
+    pair.alpha.post(ResourceSeen(ADDRESS, Condition.STOPPED, wrong))
+    pair.run(1000)
+    assert pair.jobs(pair.alpha, lost_ms) == ["start 10.0.0.1"]
+    assert f"10.0.0.1 {wrong}: putting it right" in pair.log(pair.alpha, lost_ms)
 
 
 def test_a_unit_that_ended_is_started_again_in_place_and_nothing_else_is_touched() -> None:
