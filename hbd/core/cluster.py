@@ -252,7 +252,7 @@ class Cluster:
             waits = "when it has reached as much as this node for a while"
         why = Why(
             self._config, self._membership, self._custody, self._desk.now.ms, leaving=self._leaving,
-            waits=waits,
+            waits=waits, isolated=self._isolation.degraded,
         )  # fmt: skip
         return why.of(group)
 

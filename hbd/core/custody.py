@@ -302,7 +302,7 @@ class Custody:
         for name, group in self.groups.items():
             if peer.entry(name).peer_unable and not group.unable and not group.may_run:
                 group.unable = True
-                group.reason = "the peer remembers that it did not start here"
+                group.reason = f"{peer.name} remembers that"
 
     def try_again(self) -> None:
         """We are alone: what did not start here before is tried once more, since nobody else can have it."""
@@ -390,9 +390,10 @@ class Custody:
 
     def _clear(self, group: Group, peer: Peer | None) -> bool:
         """Whether nobody else, and no other group here, may have the group's resources."""
-        return self._is_free_here(group) and self._is_free_there(group, peer)
+        return self.is_free_here(group) and self._is_free_there(group, peer)
 
-    def _is_free_here(self, group: Group) -> bool:
+    def is_free_here(self, group: Group) -> bool:
+        """Whether no other group here may have anything of it running."""
         wanted = {resource.identity for resource in group.spec.resources}
         return not any(
             other is not group and not wanted.isdisjoint(other.may_be_running)
@@ -457,7 +458,10 @@ class Custody:
         offered = theirs is not None and peer is not None and not peer.dead and theirs.offered
         pinned = offered and theirs is not None and theirs.pinned and group.spec.home != self._me
         self._exchanges[group.key].partner = peer.generation if offered and peer is not None else 0
-        self._claim(group, pinned, _why(group, peer, offered))
+        reason = _why(
+            group, peer, offered, self._talk.receives, group.spec.home == self._me
+        )  # fmt: skip
+        self._claim(group, pinned, reason)
 
     def _claim(self, group: Group, pinned: bool, reason: str) -> None:
         epoch = min(max(group.epoch, self._epochs.get(group.key, 0)) + 1, EPOCH_MAX)
@@ -611,7 +615,7 @@ class Custody:
                     self.guard.put_off(group, resource)
 
 
-def _why(group: Group, peer: Peer | None, offered: bool) -> str:
+def _why(group: Group, peer: Peer | None, offered: bool, handed_over: bool, is_home: bool) -> str:
     if peer is None:
         return "this is the only node"
     if offered:
@@ -622,4 +626,6 @@ def _why(group: Group, peer: Peer | None, offered: bool) -> str:
         return f"{peer.name} has left"
     if group.key in peer.unable:
         return f"{peer.name} could not start it"
-    return "this is its home node"
+    if handed_over:
+        return f"handed over by {peer.name}"
+    return "this is its home node" if is_home else f"{peer.name} does not have it"

@@ -92,6 +92,11 @@ class Handover:
         return self._standby.role
 
     @property
+    def receives(self) -> bool:
+        """The peer has released what it offered, and it is ours to start."""
+        return self.role is Role.ACQUIRING
+
+    @property
     def was_taken(self) -> bool:
         """The peer confirmed the last set that we offered."""
         return self._standby.was_taken
