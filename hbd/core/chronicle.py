@@ -17,7 +17,8 @@ from hbd.core.drafts import Draft, Drafts
 from hbd.core.effects import AbandonJob, DropAddresses, Effect, StartJob, StartResource, StopResource
 from hbd.core.events import JobId, Outcome, Result
 from hbd.core.exchange import Cause, Transition
-from hbd.core.groups import Group, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Phase
 from hbd.core.membership import Membership
 from hbd.core.records import HEADS, Decision, Record
 

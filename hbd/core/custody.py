@@ -16,7 +16,8 @@ from hbd.core.desk import Desk
 from hbd.core.effects import Announce, DropAddresses, Effect, Kind, Level, ProbeResource, StartJob
 from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, Role
 from hbd.core.exchange import Exchange, Stage
-from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, PutBackFailed, StartFailed
+from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, PutBackFailed, StartFailed
+from hbd.core.groupstate import Phase
 from hbd.core.guard import Guard
 from hbd.core.handover import Handover
 from hbd.core.report import EPOCH_MAX, Entry, Posture, same_entry

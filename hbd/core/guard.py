@@ -29,7 +29,8 @@ from hbd.core.effects import (
     Watch,
 )
 from hbd.core.events import Condition, JobId, Outcome, ResourceSeen, Result
-from hbd.core.groups import Group, Member, MemberState, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Member, MemberState, Phase
 
 WAITS_MS = (0, 0, 0, 10_000, 20_000, 40_000, 60_000)
 """How long the first, second, ... repair waits; the last for all that follow."""

@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable
 from hbd.core.claims import Peer
 from hbd.core.desk import Desk
 from hbd.core.effects import Device, FeedWatchdog, Kind, Level
-from hbd.core.groups import Group, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Phase
 
 
 class Health:

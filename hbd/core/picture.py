@@ -8,7 +8,8 @@ from hbd.core.claims import Peer, PeerKind
 from hbd.core.connectivity import Connectivity
 from hbd.core.custody import Custody
 from hbd.core.figures import Figure
-from hbd.core.groups import Group, Member, MemberState, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Member, MemberState, Phase
 from hbd.core.membership import Membership
 from hbd.core.report import Posture
 from hbd.core.views import (

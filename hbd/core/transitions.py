@@ -15,7 +15,8 @@ from hbd.core.desk import Desk
 from hbd.core.effects import Kind
 from hbd.core.events import Scope
 from hbd.core.exchange import REPLY_MS, TRANSITION_MS, Cause, Exchange, Stage, Transition
-from hbd.core.groups import Group, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Phase
 from hbd.core.handover import Handover
 from hbd.core.report import Posture
 from hbd.core.standby import Role

@@ -15,7 +15,8 @@ from collections.abc import Collection
 
 from hbd.core.desk import Desk
 from hbd.core.effects import Kind, Level, Reboot
-from hbd.core.groups import Group, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Phase
 
 
 class Vital:

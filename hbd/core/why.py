@@ -10,7 +10,8 @@ from hbd.core import evidence
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.custody import Custody
 from hbd.core.exchange import Stage
-from hbd.core.groups import Group, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Phase
 from hbd.core.membership import Membership
 from hbd.core.records import Evidence, Explanation
 from hbd.core.report import Posture

@@ -17,7 +17,8 @@ from hbd.core.effects import (
     StopResource,
 )
 from hbd.core.events import OK, Condition, Direction, HeldGroup, JobId, Outcome, Result
-from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, Phase, PutBackFailed, StartFailed
+from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, PutBackFailed, StartFailed
+from hbd.core.groupstate import Phase
 from hbd.core.report import Posture
 
 ADDRESS = AddressResource("10.0.0.1/24", "10.0.0.1", 24)

@@ -32,7 +32,8 @@ from hbd.core.effects import (
     StopResource,
 )
 from hbd.core.events import Event, Freeze, JobDone, JobId, Scope, Standby, Started, Takeover, Thaw
-from hbd.core.groups import Group, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Phase
 from hbd.core.guard import WAITS_MS
 from hbd.sim.faults import Fault, Planned
 from hbd.sim.machines import Machine

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hbd.core.cluster import Cluster
-from hbd.core.groups import Group, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Phase
 from hbd.core.guard import Guard
 from hbd.sim.world import Violation
 from tests.simulation.handled_world import HandledWorld, Seen

@@ -12,7 +12,8 @@ import pytest
 
 from hbd.core import claims, custody
 from hbd.core.claims import Peer, PeerKind
-from hbd.core.groups import Group, Phase
+from hbd.core.groups import Group
+from hbd.core.groupstate import Phase
 from hbd.core.report import Posture
 from hbd.sim.faults import Fault, Planned
 from hbd.sim.world import Violation, World
