@@ -855,14 +855,18 @@ def test_hbctl_reload_asks_for_it_once(bus: PrivateBus) -> None:
     on_the_bus(bus, body)
 
 
+def can_be_interrupted() -> None:
+    """Whoever runs in the background of a shell ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @asynccontextmanager
 async def following(bus: PrivateBus, *command: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "hbd.ctl.main", *command,
         stdout=asyncio.subprocess.PIPE, cwd=ROOT_FOLDER,
         env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address},
-        # Whoever runs in the background of a shell ignores it, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=can_be_interrupted,
     )  # fmt: skip
     try:
         yield process

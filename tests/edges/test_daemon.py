@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hbd.stale import ALIVE
 from hbd.state import RunDir
 from tests.edges.namespaces import Namespace, pair
 
@@ -215,7 +216,8 @@ def test_the_successor_is_told_that_a_dead_peer_needs_initdead_before_it_can_tak
     until(lambda: alpha.serves, "alpha serves", 45, lambda: alpha.log)
 
     def patience_ms() -> int:
-        return int.from_bytes((alpha.home / "run" / "alive").read_bytes()[8:], "little")
+        _, patience_ms = ALIVE.unpack_from((alpha.home / "run" / "alive").read_bytes())
+        return int(patience_ms)
 
     assert patience_ms() == 2000 - 200 - 100
     beta.end()

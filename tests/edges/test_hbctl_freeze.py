@@ -18,6 +18,7 @@ from tests.edges.test_bus_service import (
     Asker,
     PrivateBus,
     bus,
+    can_be_interrupted,
     hbctl,
     on_the_bus,
     until,
@@ -80,7 +81,7 @@ def test_an_interruption_leaves_what_was_said_and_says_so(
         asker.then = lambda: service.publish(HALF_FROZEN if word == "freeze" else HALF_THAWED)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hbd.ctl.main", word, stderr=asyncio.subprocess.PIPE, cwd=ROOT_FOLDER,
-            env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address},
+            env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address}, preexec_fn=can_be_interrupted,
         )  # fmt: skip
         read_before = 1 if word == "thaw" else 0
         await until(lambda: bool(asker.commands) and asker.times_read > read_before)
