@@ -7,23 +7,17 @@ group one step. The rules it obeys are numbered as in ARCHITECTURE.md, "Safety".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from hbd.config.model import AddressResource, Config, GroupSpec
 from hbd.core import claims, placement
 from hbd.core.claims import Peer
-from hbd.core.desk import Desk
+from hbd.core.custodystate import CustodyState
 from hbd.core.effects import Announce, DropAddresses, Effect, Kind, Level, ProbeResource, StartJob
-from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, Role
+from hbd.core.events import Condition, HeldGroup, JobId, Outcome, Role
 from hbd.core.exchange import Exchange, Stage
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, PutBackFailed, StartFailed
 from hbd.core.groupstate import Phase
-from hbd.core.guard import Guard
-from hbd.core.handover import Handover
-from hbd.core.report import EPOCH_MAX, Entry, Posture, same_entry
-from hbd.core.standstill import Standstill
-from hbd.core.transitions import Transitions
-from hbd.core.views import Holding
+from hbd.core.report import EPOCH_MAX, Entry, Posture
 
 DROP_LIMIT_MS = 10_000
 ANNOUNCE_LIMIT_MS = 10_000
@@ -33,190 +27,8 @@ _IDLE, _CLAIMED, _STARTING = Phase.IDLE, Phase.CLAIMED, Phase.STARTING
 _SERVING = (Phase.STARTING, Phase.STARTED)
 
 
-class Custody:
-    """All groups of one node."""
-
-    def __init__(self, config: Config, digest: str, desk: Desk, talk: Handover) -> None:
-        self._config = config
-        self._talk = talk
-        self._desk = desk
-        self._me = config.local_node
-        self.digest = digest
-        self.groups: dict[str, Group] = {}
-        self.transitions = Transitions(config, digest, desk, talk, self.groups)
-        self._exchanges = self.transitions.exchanges
-        for spec in config.groups:
-            self._add(spec)
-        self._probes: dict[JobId, tuple[Group, int]] = {}
-        self._recorded: dict[str, tuple[HeldGroup, bool]] = {}
-        self._epochs: dict[str, int] = {}
-        self._contested: set[str] = set()
-        self.guard = Guard(desk, self.groups)
-        self._standstill = Standstill(desk)
-        self.frozen = False
-        """Nothing begins here."""
-        self.placed = False
-        """The first placement after our start is complete."""
-
-    def _add(self, spec: GroupSpec) -> Group:
-        group = Group(spec, self._config.limits, self._desk.new_job)
-        self.groups[spec.key] = group
-        self._exchanges[spec.key] = Exchange()
-        return group
-
-    # ------------------------------------------------------------ facts about ourselves
-
-    @property
-    def probing(self) -> bool:
-        """Members are still being probed: we do not know what we hold, and must not say anything."""
-        return bool(self._probes)
-
-    @property
-    def muted(self) -> bool:
-        """Some group waits, without its addresses, for what the peer says."""
-        for group in self.groups.values():  # noqa: SIM110 — asked in every step
-            if group.muted and group.phase in _SERVING:
-                return True
-        return False
-
-    @property
-    def shedding(self) -> bool:
-        """What a reload removed may still run here: members, or the whole group as it was before."""
-        for group in self.groups.values():  # noqa: SIM110 — asked in every step
-            if group.sheds or (group.changing and group.may_run):
-                return True
-        return False
-
-    @property
-    def in_motion(self) -> bool:
-        """Some group is between two states; an inbound takeover that only waits is not."""
-        for group in self.groups.values():
-            if group.provisional or group.busy:
-                return True
-        return self.transitions.in_motion
-
-    @property
-    def serving(self) -> bool:
-        """Some group may run here with its addresses up."""
-        for group in self.groups.values():  # noqa: SIM110 — asked in every step
-            if group.may_run and not group.muted:
-                return True
-        return False
-
-    @property
-    def may_answer(self) -> bool:
-        """The kernel may let our addresses out: some group serves, or none has to wait without its own."""
-        if self._probes:
-            return not any(late for _, late in self._recorded.values())
-        muted = False
-        for group in self.groups.values():
-            if group.muted:
-                # The kernel knows one lease for all: what has to be off first keeps silent what serves again.
-                if group.addresses_up:
-                    return False
-                muted = True
-        return not muted or self.serving
-
-    @property
-    def contested(self) -> set[str]:
-        """Groups that the other node has too."""
-        return self._contested
-
-    @property
-    def claims_anything(self) -> bool:
-        return any(group.claims for group in self.groups.values())
-
-    @property
-    def may_run_anything(self) -> bool:
-        return any(group.may_run for group in self.groups.values())
-
-    @property
-    def settled(self) -> bool:
-        """Nothing of ours is in motion."""
-        return self.transitions.current is None and not self.in_motion
-
-    @property
-    def holding(self) -> Holding:
-        """What runs here, in our own terms (3.0.6's rsc_hold); everything in motion counts as held."""
-        local = foreign = False
-        for group in self.groups.values():
-            if group.may_run:
-                home = group.spec.home == self._me
-                local, foreign = local or home, foreign or not home
-        if local and foreign:
-            return Holding.ALL
-        return Holding.LOCAL if local else Holding.FOREIGN if foreign else Holding.NONE
-
-    @property
-    def held(self) -> tuple[HeldGroup, ...]:
-        """What has to be on record in case we crash."""
-        if self._probes:
-            return tuple(held for held, _ in self._recorded.values())
-        return tuple([held for group in self.groups.values() if (held := self._record(group)) is not None])
-
-    def _record(self, group: Group) -> HeldGroup | None:
-        held, exchange = group.held, self._exchanges[group.key]
-        if held is None or not exchange.partner:
-            return held
-        if exchange.stage in (Stage.RESUMED, Stage.CEDING):
-            role, failback, direction = Role.GIVER, not exchange.pinned, Direction.STOPPING
-            return replace(held, direction=direction, failback=failback, role=role, partner=exchange.partner)
-        if group.phase is Phase.STARTING:
-            return replace(held, role=Role.TAKER, partner=exchange.partner)
-        return held
-
-    def deadline_ms(self) -> int | None:
-        """When something is due without any event."""
-        if self.frozen:
-            return None
-        now_ms = self._desk.now.ms
-        times = []
-        for group in self.groups.values():
-            group_ms = group.deadline_ms(now_ms)
-            if group_ms is not None:
-                times.append(group_ms)
-        guard_ms = self.guard.deadline_ms(now_ms)
-        if guard_ms is not None:
-            times.append(guard_ms)
-        answer_ms = self.transitions.deadline_ms()
-        if answer_ms is not None:
-            times.append(answer_ms)
-        return min(times, default=None)
-
-    def entries(self, peer: Peer | None) -> dict[str, Entry]:
-        """What our report says of each group."""
-        return {name: self._entry(group, peer) for name, group in self.groups.items()}
-
-    def _entry(self, group: Group, peer: Peer | None) -> Entry:
-        exchange = self._exchanges[group.key]
-        theirs = None if peer is None or peer.report is None else peer.report.entry(group.key)
-        epoch = group.epoch
-        if not group.claims:
-            epoch = max(epoch, self._epochs.get(group.key, 0))
-        offered = exchange.stage is not Stage.NONE
-        accepted = theirs is not None and theirs.offered and not group.unable and not self.frozen
-        peer_unable = peer is not None and group.key in peer.unable
-        return same_entry(
-            group.posture, epoch, group.provisional, offered, accepted, exchange.asking, group.unable,
-            peer_unable, exchange.pinned if offered else group.pinned, group.is_ailing,
-        )  # fmt: skip
-
-    def reported(self, at: tuple[int, int], peer: Peer | None) -> None:
-        """A report with the present entries left as (generation, seq): from now on echoes of it count."""
-        if peer is not None and peer.unable and peer.unable_told is None:
-            peer.unable_told = at
-        for name, group in self.groups.items():
-            if group.claims and group.claimed_at is None:
-                group.claimed_at = at
-            exchange = self._exchanges[name]
-            if exchange.stage is Stage.OFFERED and exchange.offered_at is None:
-                exchange.offered_at = at
-
-    def forget_reports(self) -> None:
-        """A new generation of ours: what the peer echoed of the old one proves nothing now."""
-        for name, group in self.groups.items():
-            group.claimed_at = None
-            self._exchanges[name].offered_at = None
+class Custody(CustodyState):
+    """All groups of one node, and what is done about them."""
 
     # ------------------------------------------------------------ start
 
@@ -289,6 +101,23 @@ class Custody:
             ended = group.ended(self._desk.now.ms, job, outcome)
             if ended is not None:
                 self._take(group, *ended)
+
+    def reported(self, at: tuple[int, int], peer: Peer | None) -> None:
+        """A report with the present entries left as (generation, seq): from now on echoes of it count."""
+        if peer is not None and peer.unable and peer.unable_told is None:
+            peer.unable_told = at
+        for name, group in self.groups.items():
+            if group.claims and group.claimed_at is None:
+                group.claimed_at = at
+            exchange = self._exchanges[name]
+            if exchange.stage is Stage.OFFERED and exchange.offered_at is None:
+                exchange.offered_at = at
+
+    def forget_reports(self) -> None:
+        """A new generation of ours: what the peer echoed of the old one proves nothing now."""
+        for name, group in self.groups.items():
+            group.claimed_at = None
+            self._exchanges[name].offered_at = None
 
     def heard(self, peer: Peer) -> None:
         """A report of the peer was applied: keep what must outlast it."""
@@ -372,54 +201,6 @@ class Custody:
         if active and not self.placed and self._knows(peer) and self.settled:
             self.placed = True
 
-    def _knows(self, peer: Peer | None) -> bool:
-        if peer is None or peer.dead or peer.gone:
-            return True
-        if peer.speaks_classic:
-            return self._talk.settled
-        return peer.report is not None and peer.report.groups is not None
-
-    def _same_digest(self, peer: Peer) -> bool:
-        return peer.report is not None and peer.report.digest == self.digest
-
-    def _can_serve(self, peer: Peer | None, group: Group) -> bool:
-        """Whether the peer would take it, if it were given up here."""
-        if peer is None or peer.dead or peer.gone or peer.report is None:
-            return False
-        able = peer.report.active and not peer.report.leaving and group.key not in peer.unable
-        return able and self._same_digest(peer)
-
-    def _clear(self, group: Group, peer: Peer | None) -> bool:
-        """Whether nobody else, and no other group here, may have the group's resources."""
-        return self.is_free_here(group) and self._is_free_there(group, peer)
-
-    def is_free_here(self, group: Group) -> bool:
-        """Whether no other group here may have anything of it running."""
-        wanted = {resource.identity for resource in group.spec.resources}
-        return not any(
-            other is not group and not wanted.isdisjoint(other.may_be_running)
-            for other in self.groups.values()
-        )
-
-    def _is_free_there(self, group: Group, peer: Peer | None) -> bool:
-        if peer is not None and peer.speaks_classic:
-            return self._talk.leaves(group.spec)
-        if peer is None:
-            return True
-        if group.provisional or group.only_resumes:
-            return not claims.objects(peer, group.key, group.claimed_at)
-        if claims.may_hold(peer, group.key, self.digest, group.claimed_at):
-            return False
-        return peer.dead or peer.gone or not self._may_run_elsewhere(group, peer)
-
-    def _may_run_elsewhere(self, group: Group, peer: Peer) -> bool:
-        """After a reload, a resource may still run at the peer under a name that we do not know (rule 6)."""
-        report = peer.report
-        if not group.gained or report is None or report.groups is None:
-            return False
-        strange = any(entry.claims and key not in self.groups for key, entry in report.groups.items())
-        return strange or report.shedding
-
     def _decide(self, group: Group, peer: Peer | None, active: bool, leaving: bool) -> None:
         exchange = self._exchanges[group.key]
         if group.claims and peer is not None and self._in_conflict(group, peer):
@@ -474,12 +255,6 @@ class Custody:
         if peer.lives and peer.generation != exchange.partner:
             exchange.withdraw()
             group.retract(f"{peer.name} was restarted since it gave it")
-
-    def entry_of(self, peer: Peer, group: Group) -> Entry:
-        """What the peer says of this group; a 3.0.6 node says it in sets, and runs what it holds."""
-        if not peer.speaks_classic:
-            return peer.entry(group.key)
-        return Entry(Posture.RUNNING) if self._talk.peer_runs(group.spec) else Entry()
 
     def _note_other_owner(self, group: Group) -> None:
         """A 3.0.6 node that took it too told the neighbours so; they must know when it lets go of it."""
