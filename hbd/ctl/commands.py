@@ -273,7 +273,8 @@ VERBS = (
         "read the configuration again",
         """\
         Has the configuration read again, as `systemctl reload hbd` does. If it is wrong, the old one
-        stays in force and the errors are printed.
+        stays in force and the errors are printed. Warnings are printed, and do not keep it from coming into
+        force. `hbctl check` beforehand tells more.
         """,
         exits=((1, "The configuration is wrong, and the old one stays in force"),),
     ),

@@ -8,11 +8,14 @@ import signal as signals
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from hbd.bus import names
+from hbd.config.findings import Severity
 from hbd.ctl import freeze, past, render, terminal
 from hbd.ctl.client import Daemon, NotRunning
+from hbd.ctl.commands import USUAL
 from hbd.ctl.snapshot import Snapshot
 from hbd.dbusio import Message, unwrap
 
@@ -42,6 +45,7 @@ async def run(args: argparse.Namespace) -> int:
             with terminal.progress("reading the configuration"):
                 await daemon.reload()
             print("the configuration was read again")
+            _print_doubts()
             return WHOLE
         case "freeze" | "thaw":
             return await freeze.change(daemon, args.verb == "freeze")
@@ -51,6 +55,17 @@ async def run(args: argparse.Namespace) -> int:
             return await names_of(daemon, args.kind)
         case _:
             raise AssertionError(f"no verb {args.verb}")
+
+
+def _print_doubts() -> None:
+    """The warnings about the files that were taken in; nothing for somebody who may not read them all."""
+    from hbd.config import load
+
+    directory = Path(USUAL)
+    findings, _ = load.check(directory, load.local_node_name(directory))
+    if all(finding.severity is Severity.WARNING for finding in findings):
+        for finding in findings:
+            print(finding, file=sys.stderr)
 
 
 async def status(daemon: Daemon, as_json: bool) -> int:

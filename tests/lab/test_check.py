@@ -239,6 +239,15 @@ def test_a_unit_that_starts_at_boot_is_found_at_its_word(pair: Lab) -> None:
     assert findings[0].startswith("/etc/ha.d/haresources:1:23: warning: httpd.service is started at boot")
 
 
+def test_a_reload_prints_what_is_doubtful_in_the_files_that_it_took_in(pair: Lab) -> None:
+    two = pair[TWO]
+    with changed(two, HA_CF, "warntime 1500ms", "warntime 4000ms"):
+        done = two.run("hbctl reload")
+    assert done.stdout == "the configuration was read again\n"
+    assert done.stderr.startswith(f"{HA_CF}:2:10: warning: warntime [4000] is not below deadtime [3000]")
+    assert two.run("hbctl reload").stderr == ""
+
+
 def test_keys_that_others_can_read_are_an_error_for_check_and_reload_alike(pair: Lab) -> None:
     pair[ONE].run(f"chmod 644 {AUTHKEYS}")
     status, findings = check(pair[ONE])
