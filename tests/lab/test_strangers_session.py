@@ -13,6 +13,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.cluster import ADDRESS, ONE, TWO, running_pair, settle
+from tests.lab.host import wait_until
 from tests.lab.lab import CHECKOUT
 from tests.lab.node import Node
 
@@ -72,7 +73,10 @@ def test_he_finds_out_who_has_the_address_moves_it_freezes_thaws_and_reads_what_
     assert not serves(lab[TWO])
 
     assert "thawed" in he.types("thaw")
-    assert "frozen" not in he.types("status", status=None)
+    wait_until(lambda: serves(lab[TWO]), 20, "httpd again", 0.2)
+    assert not serves(lab[ONE])
+    wait_until(lambda: he.owner(status=None) == TWO, 20, "a served address", 0.5)
+    assert "frozen" not in he.types("status")
 
     read = he.types("history", "-n", "20")
     assert "standby" in read
