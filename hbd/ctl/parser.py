@@ -66,7 +66,17 @@ class Section:
 
 
 class Formatter(argparse.HelpFormatter):
-    """Keeps paragraphs, lists and examples apart."""
+    """Keeps paragraphs, lists and examples apart, and the commands in one column."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        # argparse measures commands without the indentation under their heading.
+        self._action_max_length += 2 if isinstance(action, argparse._SubParsersAction) else 0
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if not isinstance(action, argparse._SubParsersAction):
+            return super()._format_action(action)
+        return "".join(self._format_action(one) for one in self._iter_indented_subactions(action))
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n\n".join(_fill(paragraph, width, indent) for paragraph in paragraphs(plain(text)))

@@ -25,7 +25,7 @@ async def why(daemon: Daemon, wanted: str) -> int:
         known = ", ".join(one.name for one in shown.groups)
         print(f"hbctl: there is no group {wanted}; there is: {known or 'none'}", file=sys.stderr)
         return USAGE
-    print(story.why(entries, await daemon.history(), shown.cluster.local_node))
+    print(story.why(entries, await daemon.history(), shown.cluster.local_node, terminal.width_of_text()))
     return WHOLE
 
 
@@ -38,7 +38,7 @@ async def history(daemon: Daemon, most: int, as_json: bool, both: bool = False) 
     if as_json:
         print(story.as_json([record for each in told for record in each]))
     else:
-        print(story.as_text(told))
+        print(story.as_text(told, terminal.width_of_text()))
     return WHOLE
 
 
@@ -66,7 +66,10 @@ async def events(daemon: Daemon) -> int:
 
 
 def _print_event(what: str, text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {what}: {text}", flush=True)
+    line = f"{time.strftime('%H:%M:%S')} {what}: {text}"
+    if terminal.is_one(sys.stdout):  # A program gets one line for each.
+        line = "\n".join(story.wrapped(line, terminal.columns(), "", " " * 9))
+    print(line, flush=True)
 
 
 def _event(signal: Message) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import textwrap
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hbd.ctl.snapshot import Group, snake_case
@@ -20,6 +20,7 @@ Story = tuple[Told, ...]
 """The head first."""
 
 WIDTH = 100
+"""Of text that no terminal limits; longer lines are hard to read."""
 MOST_RECORDS = 1000
 """Taken from the other node, which keeps half of that: whoever tells without end is broken."""
 
@@ -97,27 +98,39 @@ def as_json(records: Sequence[Told], **more: Any) -> str:
     return json.dumps({**more, "records": shown}, indent=2, ensure_ascii=False)
 
 
-def as_text(told: Sequence[Story]) -> str:
+def as_text(told: Sequence[Story], width: int = WIDTH) -> str:
     """`hbctl history`: each story with its time line."""
-    return "\n\n".join("\n".join(_lines(story)) for story in told) or "Nothing was decided yet."
+    return "\n\n".join("\n".join(_lines(story, width)) for story in told) or "Nothing was decided yet."
 
 
-def _lines(story: Story) -> list[str]:
+def _lines(story: Story, width: int) -> list[str]:
     head = story[0]
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(head["WallTime"]))
     lines = [f"{moment}  {head['Node']}: {title(head)}"]
-    lines += _labelled("because", head["Cause"])
+    lines += _labelled("because", head["Cause"], width)
     for number, text in enumerate(_evidence(head)):
-        lines += _labelled("known" if number == 0 else "", text)
-    lines += _labelled("does", head["Action"])
-    lines += [f"  {ms:>7} ms  {text}" for ms, text in _timeline(story)]
-    lines += _labelled("result", outcome(head))
+        lines += _labelled("known" if number == 0 else "", text, width)
+    lines += _labelled("does", head["Action"], width)
+    for ms, text in _timeline(story):
+        lines += wrapped(text.lstrip(), width, f"  {ms:>7} ms  {_indent(text)}", " " * 14 + _indent(text))
+    lines += _labelled("result", outcome(head), width)
     return lines
 
 
-def _labelled(label: str, text: str) -> list[str]:
-    indent = " " * 14
-    return textwrap.wrap(text, WIDTH, initial_indent=f"  {label:<10}  ", subsequent_indent=indent) or []
+def _labelled(label: str, text: str, width: int) -> list[str]:
+    return wrapped(text, width, f"  {label:<10}  ", " " * 14)
+
+
+def wrapped(text: str, width: int, first: str = "", others: str = "") -> list[str]:
+    """A sentence on as many lines as it needs; a word that is too long for one is left whole."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=others,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _indent(text: str) -> str:
+    return " " * (len(text) - len(text.lstrip()))
 
 
 def _evidence(record: Told) -> list[str]:
@@ -188,34 +201,40 @@ def _is_resource(group: Group, wanted: str) -> bool:
     return False
 
 
-def why(entries: Sequence[Told], records: Sequence[Told], here: str) -> str:
+def why(entries: Sequence[Told], records: Sequence[Told], here: str, width: int = WIDTH) -> str:
     """`hbctl why`: the answer of Group.Why, and what was decided last about the group."""
     group, *others = entries
     owner = f"on {group['Owner']}" if group["Owner"] else "on no node"
-    lines = [f"{group['Name']} is {group['State']} {owner}. Its home is {group['PreferredNode']}."]
-    lines += _of("because", others, lambda entry: str(entry["Reason"]))
+    first = f"{group['Name']} is {group['State']} {owner}. Its home is {group['PreferredNode']}."
+    lines = wrapped(first, width)
+    lines += _of("because", others, lambda entry: str(entry["Reason"]), width)
     last = _latest(records, group["Name"])
     if last is not None:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last["WallTime"]))
         text = f"{moment}: {title(last)}, because {last['Cause']}. Result: {outcome(last)}."
-        lines += ["", f"Last decided by {here}:", *_bullet(text)]
+        lines += ["", f"Last decided by {here}:", *_bullet(text, width)]
         head = next((r for r in records if _same(r, last, last["Under"])), None)
         if head is not None:
-            lines += _bullet(f"It followed from this: {title(head)}, because {head['Cause']}.")
-        lines += [f"    {known}" for known in _evidence(last)]
-    move = _of("would-move", others, lambda entry: str(entry["Reason"]))
+            lines += _bullet(f"It followed from this: {title(head)}, because {head['Cause']}.", width)
+        for text in _evidence(last):
+            lines += wrapped(text, width, " " * 4, " " * 6)
+    move = _of("would-move", others, lambda entry: str(entry["Reason"]), width)
     if move:
         lines += ["", "What would move it:", *move]
-    known = _of("evidence", others, lambda e: evidence(e["Node"], e["Link"], e["AgoMs"], e["Reason"]))
+    known = _of("evidence", others, _known, width)
     if known:
-        lines += ["", "Known of the other node:", *(text.replace(" before)", " ago)") for text in known)]
+        lines += ["", "Known of the other node:", *known]
     rows = [entry for entry in others if entry["What"] == "resource"]
     lines += ["", "Resources, as this node sees them:"]
-    lines += [
-        f"  {entry['Name']}: {entry['State']}" + (f" ({entry['Reason']})" if entry["Reason"] else "")
-        for entry in rows
-    ]
+    for entry in rows:
+        reason = f" ({entry['Reason']})" if entry["Reason"] else ""
+        lines += _bullet(f"{entry['Name']}: {entry['State']}{reason}", width)
     return "\n".join(lines)
+
+
+def _known(entry: Told) -> str:
+    text = evidence(entry["Node"], entry["Link"], entry["AgoMs"], entry["Reason"])
+    return text.replace(" before)", " ago)")
 
 
 def _same(record: Told, other: Told, number: int) -> bool:
@@ -223,12 +242,12 @@ def _same(record: Told, other: Told, number: int) -> bool:
     return (record["Node"], record["Life"], record["Number"]) == (other["Node"], other["Life"], number)
 
 
-def _of(what: str, entries: Sequence[Told], text: Any) -> list[str]:
-    return [line for entry in entries if entry["What"] == what for line in _bullet(text(entry))]
+def _of(what: str, entries: Sequence[Told], text: Callable[[Told], str], width: int) -> list[str]:
+    return [line for entry in entries if entry["What"] == what for line in _bullet(text(entry), width)]
 
 
-def _bullet(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+def _bullet(text: str, width: int) -> list[str]:
+    return wrapped(text, width, "  ", "    ")
 
 
 def _latest(records: Sequence[Told], group: str) -> Told | None:

@@ -7,11 +7,13 @@ blue or grey. NO_COLOR leaves bold type, TERM=dumb nothing.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from hbd.ctl import story
 from hbd.ctl.render import Line, Tone
 
 if TYPE_CHECKING:
@@ -32,6 +34,16 @@ STYLES = {
 def is_one(stream: TextIO) -> bool:
     """Whether a stream goes to a terminal that can do more than print."""
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def columns() -> int:
+    """Of the terminal that standard output goes to."""
+    return shutil.get_terminal_size().columns
+
+
+def width_of_text() -> int:
+    """For sentences: no wider than the terminal, nor than is easy to read."""
+    return min(columns(), story.WIDTH) if is_one(sys.stdout) else story.WIDTH
 
 
 class Screen:

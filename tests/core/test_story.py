@@ -136,3 +136,25 @@ def test_an_event_tells_the_cause_when_it_is_decided_and_the_result_when_it_ends
     begun, ended = told(TAKE)[0] | {"Result": "", "TookMs": 0}, told(TAKE)[0]
     assert story.event(begun) == "takes 192.168.85.3, because: linuxha2 is dead"
     assert story.event(ended) == "takes 192.168.85.3: started, after 80 ms"
+
+
+def test_on_a_narrow_terminal_no_line_is_wider_and_no_word_is_broken() -> None:
+    long = replace(
+        TAKE, cause="this is a long sentence that somebody who was woken up has to read " * 3,
+        steps=(Step(5, "postgresql@14-main.service start: failed: " + "it does not answer " * 8),),
+        evidence=(Evidence("last heartbeat, 10 missed since, and more than that", "linuxha2", "", 2003),),
+    )  # fmt: skip
+    entries: list[dict[str, Any]] = [
+        {"What": "group", "Name": "192.168.85.3", "State": "started", "Owner": "linuxha1.example.org",
+         "PreferredNode": "linuxha1.example.org", "Reason": ""},
+        {"What": "because", "Reason": long.cause}, {"What": "would-move", "Reason": long.cause},
+        {"What": "evidence", "Node": "linuxha2.example.org", "Link": "eth1", "AgoMs": 4, "Reason": "up " * 9},
+        {"What": "resource", "Name": "postgresql", "State": "failed", "Reason": "no answer " * 20},
+    ]  # fmt: skip
+    shown = told(replace(DEAD, cause=long.cause), long)
+    narrow, wide = (
+        story.as_text(story.stories(shown), width) + "\n" + story.why(entries, shown, "linuxha1", width)
+        for width in (80, 1000)
+    )
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert narrow.split() == wide.split()

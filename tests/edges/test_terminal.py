@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from hbd.bus.service import Service
+from hbd.core.records import Explanation
 from hbd.core.views import ClusterState
 from hbd.ctl import render
 from hbd.ctl.client import Daemon
+from hbd.ctl.terminal import STYLES
 from tests.core.test_projection import VIEW
+from tests.core.test_story import TAKE
 from tests.edges.test_bus_service import (
     WHOLE,
     Asker,
@@ -99,6 +102,27 @@ def test_status_is_as_in_a_pipe_whatever_the_width_with_colours(
         assert "\x1b[32m" in terminal.raw(), "something is well, and green"
 
     on_the_bus(bus, body, WHOLE)
+
+
+def test_the_colours_are_such_as_can_be_read_on_dark_and_on_light_ground() -> None:
+    # No yellow, cyan, white, black or grey, nothing dim and nothing that sets the ground.
+    words = {word for style in STYLES.values() for word in style.split()}
+    assert words == {"bold", "green", "red", "magenta"}
+
+
+def test_sentences_are_wrapped_between_words(bus: PrivateBus, terminal: Terminal) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        sentence = "linuxha1 has it, since an operator wanted it there at some time in the past, " * 2
+        asker.explanation = Explanation((sentence,), (sentence,), ())
+        asker.records = [replace(TAKE, cause=sentence, action=sentence, evidence=(), boot="b")]
+        for words in (("why", VIEW.groups[0].name), ("history",)):
+            terminal.type(hbctl(bus, *words))
+            await shows(terminal, "ended 0")
+            there = shown(terminal)
+            assert max(map(len, there)) <= 100
+            assert set(sentence.split()) <= {word for line in there for word in line.split()}
+
+    on_the_bus(bus, body)
 
 
 def test_no_color_leaves_no_colour(bus: PrivateBus, terminal: Terminal) -> None:

@@ -49,7 +49,7 @@ class Stranger:
         assert status in (None, done.returncode), done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def owner(self, status: int = 0) -> str:
+    def owner(self, status: int | None = 0) -> str:
         """Who serves the address, by `hbctl status`."""
         found = re.search(rf"^(\S+) serves {re.escape(ADDRESS)}\.", self.types("status", status=status), re.M)
         return found[1] if found else ""
