@@ -66,8 +66,8 @@ log = logging.getLogger(__name__)
 
 GROUPS = 0x1 | 0x10 | 0x100
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR."""
-BATCH = 64
-"""Deletions in one send, which is some ten milliseconds of the loop's time at the most."""
+BATCH = 32
+"""Deletions in one send: under ten milliseconds of the loop's time, so that heartbeats get in between."""
 ROUTES_AGE_S = 0.02
 """For so long a dump of routes serves for all that ask."""
 TRIES = 5

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 DETECTION_S = 5.0
 """Duplicate address detection takes one or two seconds where there is a carrier, and for ever elsewhere."""
 DETECTION_LOOK_S = 0.05
+TELL_S, SINGLY = 0.05, 3
+"""Changes are told so long after the first, and of many not more than a few."""
 SOME = 64
 """Addresses that are looked up in one turn of the loop."""
 
@@ -57,6 +59,9 @@ class AddressAgent:
         self._releases: dict[str, int] = {}
         """How often each IP was to be taken off."""
         self._turnstile = asyncio.Lock()
+        self._strange: list[str] = []
+        """What somebody changed and nothing is done about: to be told."""
+        self._telling: asyncio.TimerHandle | None = None
         self._watches = Watches(self.look)
         self._follower = LinkFollower(netlink, self._announcer, self._held)
         self._end = netlink.listen(self._hear)
@@ -68,6 +73,8 @@ class AddressAgent:
     def close(self) -> None:
         """Stop announcing; addresses stay as they are."""
         self._end()
+        if self._telling is not None:
+            self._telling.cancel()
         self._follower.close()
         self._watches.close()
         self._announcer.close()
@@ -120,13 +127,23 @@ class AddressAgent:
         return seen
 
     def _accept(self, held: Held, tables: KernelTables) -> None:
-        """Say once what somebody changed and nothing is done about."""
+        """Have told, once, what somebody changed and nothing is done about."""
         for address in tables.having(held.address.ip):
             if alike(address, held.address):
-                for text in strangeness(held.address, address):
-                    log.warning("%s", text)
+                self._strange += strangeness(held.address, address)
+                if self._strange and self._telling is None:
+                    self._telling = asyncio.get_running_loop().call_later(TELL_S, self._tell_strange)
                 self._held[address.ip] = replace(held, address=address)
                 return
+
+    def _tell_strange(self) -> None:
+        self._telling = None
+        for text in self._strange[:SINGLY]:
+            log.warning("%s", text)
+        if len(self._strange) > SINGLY:
+            more = len(self._strange) - SINGLY
+            log.warning("%d more changes of this kind to service addresses here; see `ip address`", more)
+        self._strange.clear()
 
     # ------------------------------------------------------------ addresses only
 

@@ -7,12 +7,13 @@ along is put back at once.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hbd.netlink import Netlink
+from hbd.netlink import BATCH, Netlink
 from hbd.rtnetlink import Address
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,10 @@ SYSCTL = Path("/proc/sys/net/ipv4/conf")
 async def take_off(netlink: Netlink, doomed: Sequence[Address]) -> None:
     """Delete these. Other work gets its turn between batches of many. Raises EdgeError, NoAnswer."""
     endangered = _endangered(netlink, doomed)
-    await netlink.delete(doomed)
+    if len(doomed) > BATCH:
+        await asyncio.sleep(0)
+    # To remove the first address of a subnet before the others costs the kernel a look at each of those.
+    await netlink.delete(sorted(doomed, key=lambda address: not address.secondary))
     if not endangered:
         return
     tables = netlink.tables()
@@ -35,14 +39,15 @@ async def take_off(netlink: Netlink, doomed: Sequence[Address]) -> None:
 
 def _endangered(netlink: Netlink, doomed: Sequence[Address]) -> list[Address]:
     """The others that the kernel would drop along: secondaries behind a first address."""
-    leaders = {(each.index, each.network) for each in doomed if each.version == 4 and not each.secondary}
-    if not leaders:
+    first = [each for each in doomed if each.version == 4 and not each.secondary]
+    if not first:
         return []
-    tables, meant = netlink.tables(), {each.place for each in doomed}
-    names = {index: tables.links[index].name for index, _ in leaders if index in tables.links}
+    tables = netlink.tables()
+    names = {each.index: tables.links[each.index].name for each in first if each.index in tables.links}
     bare = {index for index, name in names.items() if not _promotes(name)}
     if not bare:
         return []
+    leaders, meant = {(each.index, each.network) for each in first}, {each.place for each in doomed}
     endangered = [
         address
         for address in tables.addresses(4)

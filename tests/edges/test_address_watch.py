@@ -10,9 +10,10 @@ import pytest
 
 from hbd.agents.address import AddressAgent
 from hbd.config.model import AddressResource
-from hbd.core.events import OK, Condition, Event, ResourceSeen, Result, SeenTogether
+from hbd.core.events import OK, Condition, Event, ResourceSeen, Result
 from tests.edges.lan import VIP, VIP6, Lan, agent, local_network, sniffing
 from tests.edges.namespaces import namespace, until
+from tests.edges.seen import seen
 
 
 @pytest.fixture
@@ -22,15 +23,6 @@ def lan() -> Iterator[Lan]:
 
 
 GONE = ResourceSeen(VIP, Condition.STOPPED)
-
-
-def seen(posted: list[Event]) -> list[ResourceSeen]:
-    """One by one."""
-    found: list[ResourceSeen] = []
-    for event in posted:
-        found += event.seen if isinstance(event, SeenTogether) else ()
-        found += [event] if isinstance(event, ResourceSeen) else []
-    return found
 
 
 async def running(addresses: AddressAgent, resource: AddressResource, posted: list[Event]) -> None:
