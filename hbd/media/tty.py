@@ -125,7 +125,8 @@ class Ports:
 
     def __init__(self, locks: Path = ttylock.DIRECTORY) -> None:
         self._locks = locks
-        self._opening: dict[str, threading.Thread] = {}
+        self._opening: set[str] = set()
+        """Devices with an attempt whose answer has not come."""
         self._closing: dict[str, threading.Thread] = {}
         self._parked: dict[Serial, tuple[Port, asyncio.TimerHandle]] = {}
 
@@ -134,22 +135,27 @@ class Ports:
         mode = os.stat(spec.device).st_mode
         if not stat.S_ISCHR(mode):
             raise OSError(errno.ENOTTY, "it is no serial device")
-        before, closing = self._opening.get(spec.device), self._closing.get(spec.device)
-        if before is not None and before.is_alive():
+        if spec.device in self._opening:
             raise OSError(errno.EBUSY, "the last attempt to open it has not ended")
-        loop, parked = asyncio.get_running_loop(), self._unpark(spec)
+        loop, parked, closing = asyncio.get_running_loop(), self._unpark(spec), self._closing.get(spec.device)
+
+        def ended(result: Opened | OSError) -> None:
+            # Not when the thread is gone: that may be a moment later, and the answer may lead to an opening.
+            self._opening.discard(spec.device)
+            answer(result)
 
         def work() -> None:
             if closing is not None:
                 closing.join()
             result = _look_at(parked) if parked is not None else _open_fresh(spec, self._locks)
             try:
-                loop.call_soon_threadsafe(answer, result)
+                loop.call_soon_threadsafe(ended, result)
             except RuntimeError:  # The loop has ended: nobody waits for it.
                 if isinstance(result, Opened):
                     result.port.unlock()
 
-        self._opening[spec.device] = _thread(work, f"open {spec.device}")
+        self._opening.add(spec.device)
+        _thread(work, f"open {spec.device}")
 
     def close(self, port: Port) -> None:
         """Close it in a thread."""
