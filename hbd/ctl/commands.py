@@ -197,7 +197,7 @@ VERBS = (
         when hbd is restarted.
         """,
         (NODE,),
-        ((1, "It was refused: a link to the node is up, or there is no such node"),),
+        ((1, "It was refused: a link to the node is up"), (2, "There is no such node")),
     ),
     Verb(
         "why",

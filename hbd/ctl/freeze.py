@@ -68,6 +68,10 @@ async def _once_agreed(daemon: Daemon, changed: asyncio.Event) -> Snapshot:
 
 async def confirm_dead(daemon: Daemon, node: str) -> int:
     """0 if hbd has taken the word for it."""
+    nodes = [one.name for one in (await daemon.read()).nodes if one.kind == "normal"]
+    if node not in nodes:
+        print(f"hbctl: there is no node {node}; there are {', '.join(nodes)}", file=sys.stderr)
+        return 2
     await daemon.steer("ConfirmDead", node)
     print(f"{node} counts as dead until anything is heard of it")
     if (await daemon.read()).cluster.frozen:

@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
+from io import TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 
 from hbd.ctl import commands
 from hbd.errors import HbdError
@@ -25,21 +27,50 @@ class Exit(IntEnum):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    args = commands.parser().parse_args(argv)
+    _open_what_is_closed()
     try:
-        if args.verb == "check":
-            return _check(args)
-        if args.verb == "migrate":
-            return _migrate(args.directory)
-        if args.verb == "log":
-            return _log(args)
-        return _over_the_bus(args)
+        try:
+            return _run(argv)
+        finally:
+            # Here, and not when Python ends: it would only complain, with a status of its own.
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nothing_more()  # Whoever read our output has gone.
         return Exit.DEGRADED
+    except OSError as error:
+        _print_nothing_more()
+        print(f"hbctl: {error.strerror or error}", file=sys.stderr)
+        return Exit.DEGRADED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = commands.parser().parse_args(argv)
+    match args.verb:
+        case "check":
+            return _check(args)
+        case "migrate":
+            return _migrate(args.directory)
+        case "log":
+            return _log(args)
+        case _:
+            return _over_the_bus(args)
+
+
+def _open_what_is_closed() -> None:
+    """Output that somebody closed goes nowhere; and no name is too strange for a terminal's encoding."""
+    # Python has None for what was closed, which its stubs do not know.
+    streams: dict[str, TextIO | None] = {"stdout": sys.stdout, "stderr": sys.stderr}
+    for name, stream in streams.items():
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 — for good
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _print_nothing_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -723,6 +723,49 @@ def test_hbctl_says_2_to_a_wrong_command_line(bus: PrivateBus, command: list[str
     assert asyncio.run(hbctl(bus, *command))[0] == 2
 
 
+def test_hbctl_swears_no_oath_about_a_node_that_is_none(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        there = "there are linuxha1, linuxha2.example.org"
+        told = f"hbctl: there is no node linuxha3; {there}\n"
+        assert await hbctl(bus, "confirm-dead", "linuxha3") == (2, "", told)
+        assert asker.commands == []
+        assert (await hbctl(bus, "confirm-dead", "linuxha2.example.org"))[0] == 0
+
+    on_the_bus(bus, body)
+
+
+@pytest.mark.parametrize("words", ["status", "status --json", "why 192.168.85.3", "history", "--help"])
+def test_hbctl_whose_output_nobody_takes_says_so_in_a_line_and_no_traceback(
+    bus: PrivateBus, words: str
+) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        command = f"{sys.executable} -m hbd.ctl.main {words}"
+
+        async def shell(line: str) -> tuple[int, str, str]:
+            return await run("bash", "-c", line, DBUS_SYSTEM_BUS_ADDRESS=bus.address)
+
+        assert await shell(f"{command} > /dev/full") == (1, "", "hbctl: No space left on device\n")
+        assert (await shell(f"{command} >&-"))[2] == ""
+        # The reader has gone before the first line.
+        status, out, err = await shell(f"{{ sleep 0.2; {command}; echo $? >&2; }} | true")
+        assert (status, out, err) == (0, "", "1\n")
+
+    on_the_bus(bus, body)
+
+
+def test_hbctl_in_a_poor_locale_prints_what_it_can(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        service.publish(replace(VIEW, degraded=("l'hôte ne répond pas …",)))
+        status, out, err = await run(
+            sys.executable, "-m", "hbd.ctl.main", "status",
+            DBUS_SYSTEM_BUS_ADDRESS=bus.address, PYTHONIOENCODING="ascii:strict",
+        )  # fmt: skip
+        assert (status, err) == (1, "")
+        assert "l'h\\xf4te ne r\\xe9pond pas \\u2026" in out
+
+    on_the_bus(bus, body)
+
+
 def test_hbctl_standby_waits_for_the_end_even_if_it_comes_before_the_answer(bus: PrivateBus) -> None:
     async def body(service: Service, asker: Asker) -> None:
         asker.then = lambda: service.publish(replace(WHOLE, last_finished=(3, "done")))
