@@ -64,7 +64,7 @@ class Absence:
         While a freeze is `agreed` it takes nothing over that runs here, however long we are away.
         """
         peer = self._membership.peer
-        silent_ms = self._membership.silence_of_ours_ms(last_ms)
+        silent_ms = self._membership.echoes.silence_of_ours_ms(last_ms)
         self._desk.log(Level.WARN, Kind.ABSENCE, f"this node did not run for {gap_ms} ms")
         if peer is not None and (peer.dead or peer.gone) and gap_ms > self.restart_patience_ms:
             self._membership.exhume(peer)
@@ -95,7 +95,7 @@ class Absence:
             return None
         if now_ms - self._membership.heard_ms(peer.name) > 2 * self._timing.keepalive_ms:
             return None
-        silent_ms = now_ms - self._membership.unechoed_since_ms()
+        silent_ms = now_ms - self._membership.echoes.unechoed_since_ms()
         self._desk.log(
             Level.CRIT, Kind.ABSENCE,
             f"{peer.name} is heard but has not heard this node for {silent_ms} ms: "
@@ -107,9 +107,9 @@ class Absence:
         """When the peer has to be taken for deaf, if that is not later than `until_ms`."""
         # An echo may be two keepalives old; where deadtime leaves no more than that, nothing can be told.
         limit_ms = max(self.patience_ms, 5 * self._patience.keepalive_ms // 2)
-        if self._membership.unechoed_since_ms() + limit_ms >= until_ms:
+        if self._membership.echoes.unechoed_since_ms() + limit_ms >= until_ms:
             return None
-        return self._membership.deaf_at_ms(limit_ms, self._patience.keepalive_ms)
+        return self._membership.echoes.deaf_at_ms(limit_ms, self._patience.keepalive_ms)
 
     # ------------------------------------------------------------ how long is too long
 

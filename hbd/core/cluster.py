@@ -288,7 +288,7 @@ class Cluster:
     def _notice_deaf_peer(self) -> None:
         peer = self._absence.deaf_peer() if self._custody.serving and not self._freeze.agreed else None
         if peer is not None:
-            silent_ms = self._desk.now.ms - self._membership.unechoed_since_ms()
+            silent_ms = self._desk.now.ms - self._membership.echoes.unechoed_since_ms()
             self._mute(peer, f"{peer.name} is heard, but has not heard this node for {silent_ms} ms")
 
     def _mute(self, peer: Peer, cause: str) -> None:
@@ -308,7 +308,7 @@ class Cluster:
     @property
     def heard_ms(self) -> int:
         """When the peer last heard us, as far as we know; now, where nobody is there to hear."""
-        return self._membership.heard_by_peer_ms()
+        return self._membership.echoes.heard_by_peer_ms()
 
     @property
     def restart_patience_ms(self) -> int:
@@ -337,7 +337,7 @@ class Cluster:
                 self._patience.resume(promise, self._desk.now.ms)
                 self._begin(held, late)
                 if held:
-                    self._membership.was_silent(silent_ms)
+                    self._membership.echoes.was_silent(silent_ms)
             case LinkOpened(Ping() as ping) | LinkFailed(Ping() as ping):
                 self._connectivity.link(event, ping)
             case PingAnswered() | PathSeen():

@@ -16,6 +16,7 @@ from hbd.core import report as reports
 from hbd.core.channel import Channel, Dropped, Own, Received
 from hbd.core.claims import Peer, PeerKind
 from hbd.core.desk import Desk
+from hbd.core.echoes import Echoes
 from hbd.core.effects import (
     THAWED,
     Forward,
@@ -31,11 +32,10 @@ from hbd.core.forward import Forwarder
 from hbd.core.liveness import LinkDead, Liveness, NodeDead
 from hbd.core.losses import Losses
 from hbd.core.message import BadField, Message
+from hbd.core.rejects import Rejects
 from hbd.core.sequence import GapClosed, GapSeen, TooManyLost
 from hbd.errors import WireError
 
-LOG_EVERY_MS = 10_000
-"""One kind of dropped datagram is logged at most so often."""
 REQNODES_MS = 1000
 
 
@@ -114,10 +114,7 @@ class Membership:
         self.answer_due = False
         """A peer's state changed: it waits for our echo."""
         self.generation_jumped = False
-        self._sent_ms: dict[int, int] = {}
-        self._echoed_ms: int | None = None
-        self._hearing_since_ms = 0
-        """Since when the peer's heartbeats come without a hole."""
+        self.echoes = Echoes(config.timing, desk, self.peer)
         self._unhurried = dict.fromkeys(config.peers, False)
         """No `protocol` in its status: it answers no reqnodes, and needs no acks."""
         self.set_back: tuple[tuple[str, int], ...] = ()
@@ -131,7 +128,7 @@ class Membership:
         self._answered = False
         self._due_ms = 0
         """Before this nobody is dead and nothing is to be asked for again."""
-        self._quiet: dict[str, tuple[int, int]] = {}
+        self._rejects = Rejects(desk, config.log_badpack)
         self._own_links: set[str] = set()
         self.lost = dict.fromkeys(config.peers, 0)
         """Messages that were missing when a later one came; most come again on request."""
@@ -189,17 +186,14 @@ class Membership:
             if peer.sworn:
                 self._liveness.bury(peer.name)
 
-    def was_silent(self, silent_ms: int) -> None:
-        """We come back to what an earlier life started: since then at the latest the peer hears nothing."""
-        self._echoed_ms = self._desk.now.ms - silent_ms
-        self._hearing_since_ms = self._desk.now.ms
-
     def reconfigure(self, config: Config) -> None:
         """Timings, keys and formats of a reload. The set of nodes needs a restart."""
         self._config = config
         self.channel.reconfigure(config)
         self._forwarder.reconfigure(config)
+        self._rejects.log_strangers = config.log_badpack
         timing = config.timing
+        self.echoes.timing = timing
         self._liveness.retime(timing.warntime_ms, timing.deadtime_ms, timing.initdead_ms)
 
     def deadline_ms(self) -> int | None:
@@ -221,45 +215,9 @@ class Membership:
     def say_status(self, report: str, deadtime_ms: int) -> None:
         """Send a heartbeat, and remember when, to know later how old an echo is."""
         self.say(protocol.status(self.status, deadtime_ms, report))
-        self._sent_ms[self.channel.seq] = self._desk.now.ms
-        if len(self._sent_ms) > 256:
-            del self._sent_ms[next(iter(self._sent_ms))]
+        self.echoes.sent(self.channel.seq)
         self._untold.clear()
         self.answer_due = False
-
-    def silence_of_ours_ms(self, last_step_ms: int) -> int:
-        """How long the peer may not have heard us: since our last heartbeat that it echoed."""
-        peer = self.peer
-        since_ms = last_step_ms
-        if peer is not None and peer.kind is PeerKind.HBD and self._echoed_ms is not None:
-            since_ms = min(since_ms, self._echoed_ms)
-        return self._desk.now.ms - since_ms
-
-    def heard_by_peer_ms(self) -> int:
-        """When our last heartbeat left that the peer echoed; now, if no peer could echo."""
-        peer = self.peer
-        if peer is None or not peer.alive or peer.kind is not PeerKind.HBD or self._echoed_ms is None:
-            return self._desk.now.ms
-        return self._echoed_ms
-
-    def unechoed_since_ms(self) -> int:
-        """Since when the peer has not heard us, as far as its echoes tell."""
-        return self._hearing_since_ms if self._echoed_ms is None else self._echoed_ms
-
-    def deaf_at_ms(self, limit_ms: int, keepalive_ms: int) -> int | None:
-        """From when on a peer that we hear counts as deaf to us, if it goes on like this; None without one.
-
-        After a hole in its heartbeats (a healed cut) it needs a heartbeat of ours and another of its own
-        before it can echo anything, which takes two keepalives and the way. One that has never echoed us has
-        been deaf for as long as we hear it; while it starts, it takes nothing before initdead.
-        """
-        peer, timing = self.peer, self._config.timing
-        if peer is None or not peer.alive or peer.kind is not PeerKind.HBD:
-            return None
-        learnt_ms = self._hearing_since_ms + 2 * keepalive_ms + keepalive_ms // 8
-        starts = self._echoed_ms is None and (peer.report is None or not peer.report.active)
-        borne_ms = limit_ms + (timing.initdead_ms - timing.deadtime_ms if starts else 0)
-        return max(learnt_ms, self.unechoed_since_ms() + borne_ms) + 1
 
     # ------------------------------------------------------------ communication up
 
@@ -292,7 +250,7 @@ class Membership:
     def excuse(self, lateness_ms: int) -> None:
         """We did not run: no silence of theirs."""
         self._liveness.excuse(lateness_ms)
-        self._hearing_since_ms = self._desk.now.ms
+        self.echoes.hears_anew()
         for peer in self.peers.values():
             peer.fresh_from = (self.channel.generation, self.channel.seq + 1)
 
@@ -354,7 +312,7 @@ class Membership:
         self.last_was_idle, self.last_was_routine = True, False
         match self.channel.receive(self._desk.now, payload):
             case Dropped(reason, node, detail, known_generation, message):
-                self._report_drop(reason, node, detail)
+                self._rejects.tell(reason, node, detail)
                 if message is not None:
                     self._pass_on(medium, message, for_us=False)
                 if self.peer is None and node in self.peers:
@@ -403,7 +361,7 @@ class Membership:
                 return
             line = self.channel.as_line(onward.message)
         except (BadField, WireError) as bad:
-            self._report_drop("bad field", message.text(f.SRC) or "", str(bad))
+            self._rejects.tell("bad field", message.text(f.SRC) or "", str(bad))
             return
         self.channel.passed_on += 1
         self._desk.emit(
@@ -432,7 +390,7 @@ class Membership:
             elif received.for_us:
                 facts += self._other(peer, received)
         except (BadField, WireError) as bad:
-            self._report_drop("bad field", received.node, str(bad))
+            self._rejects.tell("bad field", received.node, str(bad))
         if received.seq == 0 or received.node in self._untold:
             return facts
         ack = self.channel.acknowledge(self._desk.now, received.node)
@@ -481,8 +439,8 @@ class Membership:
         if not self.last_was_routine:
             self.answer_due = True
         generation, seq = report.echo
-        if generation == self.channel.generation and seq in self._sent_ms:
-            self._echoed_ms = self._sent_ms[seq]
+        if generation == self.channel.generation:
+            self.echoes.came(seq)
         known_generation = report.known_of(self._identity.name)
         if known_generation > self.channel.generation:
             self._jump(peer, known_generation + 1)
@@ -501,8 +459,7 @@ class Membership:
         )
         self.channel.restart(generation)
         peer.fresh_from = (generation, 1)
-        self._sent_ms.clear()
-        self._echoed_ms, self._hearing_since_ms = None, self._desk.now.ms
+        self.echoes.forget()
         self.generation_jumped = True
         self._desk.emit(StoreGeneration(generation))
 
@@ -512,8 +469,7 @@ class Membership:
         self.channel.forget(peer.name, entirely=True)
         peer.restarted(received.generation)
         self._untold.add(peer.name)
-        if self._echoed_ms is None:
-            self._hearing_since_ms = self._desk.now.ms
+        self.echoes.peer_restarted()
         self._asked_ms, self._answered = None, False
         self._desk.emit(StorePeers(self.channel.records()))
 
@@ -526,7 +482,7 @@ class Membership:
         if peer.dead:
             peer.gone = False
         if peer.dead or self._desk.now.ms - self.heard_ms(peer.name) > 2 * self._config.timing.keepalive_ms:
-            self._hearing_since_ms = self._desk.now.ms
+            self.echoes.hears_anew()
         late = self._liveness.status_heard(
             self._desk.now.ms, peer.name, timeout_ms, skip_late_check=restarted or peer.dead
         )
@@ -553,7 +509,7 @@ class Membership:
                 for datagram in datagrams:
                     self._desk.emit(Transmit(datagram))
                 for problem in problems:
-                    self._report_drop("rexmit", peer.name, problem)
+                    self._rejects.tell("rexmit", peer.name, problem)
                 return [Said(peer, received.kind, message)]
             case protocol.NAK:
                 seq = self.channel.refused(peer.name, message)
@@ -596,31 +552,4 @@ class Membership:
     def drop(self, reason: str, node: str, detail: str) -> None:
         """Count a message whose contents somebody else found wrong."""
         self.channel.drops[reason] += 1
-        self._report_drop(reason, node, detail)
-
-    def _report_drop(self, reason: str, node: str, detail: str) -> None:
-        if reason == "old duplicate" or (not self._config.log_badpack and not node):
-            return
-        now_ms = self._desk.now.ms
-        next_ms, hidden = self._quiet.get(reason, (now_ms, 0))
-        if now_ms < next_ms:
-            self._quiet[reason] = (next_ms, hidden + 1)
-            return
-        self._quiet[reason] = (now_ms + LOG_EVERY_MS, 0)
-        more = f" ({hidden} more like it since the last line)" if hidden else ""
-        kind = Kind.REPLAY if reason == "replay" else Kind.BAD_PACKET
-        self._desk.log(Level.ERROR, kind, _drop_text(reason, node, detail) + more, node=node)
-
-
-def _drop_text(reason: str, node: str, detail: str) -> str:
-    match reason:
-        case "replay":
-            return f"should_drop_message: attempted replay attack [{node}]? [{detail}]"
-        case "unknown node":
-            return f"process_status_message: bad node [{node}] in message"
-        case "rexmit":
-            return detail
-        case "own uuid, other name":
-            return f"node {node} uses this node's uuid: one of two cloned disks needs a new /var/lib/hbd/uuid"
-        case _:
-            return f"dropped a datagram: {detail or reason}"
+        self._rejects.tell(reason, node, detail)
