@@ -108,7 +108,7 @@ class Group(GroupState):
         if held.direction is Direction.STOPPING and held.role is not Role.GIVER:
             self.phase = Phase.STOPPING
         for member in self.members:
-            member.ran = member.state is MemberState.STARTED or held.direction is Direction.STARTED
+            member.ran = member.state is MemberState.STARTED or held.direction is not Direction.STARTING
         self.epoch, self.failback, self.pinned = held.epoch, held.failback, not held.failback
         self.provisional, self.muted = True, muted
         self.claimed_at, self.reason = None, "found running when hbd started"
