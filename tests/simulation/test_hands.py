@@ -9,7 +9,7 @@ import pytest
 
 from hbd.core.cluster import Cluster
 from hbd.core.groups import Group
-from hbd.core.groupstate import Phase
+from hbd.core.groupstate import GroupState, Phase
 from hbd.core.guard import Guard
 from hbd.sim.world import Violation
 from tests.simulation.handled_world import HandledWorld, Seen
@@ -63,7 +63,7 @@ def test_rule_19_what_does_not_belong_is_stopped(monkeypatch: pytest.MonkeyPatch
 
 
 def test_rule_19_the_mark_goes_before_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = vars(Group)["held"].fget
+    whole = vars(GroupState)["held"].fget
 
     def started_until_all_is_stopped(group: Group) -> Any:
         phase, held = group.phase, None
