@@ -77,10 +77,11 @@ def _check(args: argparse.Namespace) -> int:
     """What is wrong with the files and this machine; the exit status says how bad it is."""
     # Here, and not on top: this takes time that `hbctl status` need not spend.
     from hbd.check import run, show
+    from hbd.ctl import terminal
 
     places = Path(os.environ.get("HBD_RUN_DIR", "/run/hbd"))
     result = run.check(run.Where(Path(args.directory), Path(commands.USUAL), run=places))
-    print(show.as_json(result) if args.json else show.as_text(result))
+    print(show.as_json(result) if args.json else terminal.folded(show.as_text(result)))
     print(show.summary(result), file=sys.stderr)
     return result.status
 
@@ -88,11 +89,11 @@ def _check(args: argparse.Namespace) -> int:
 def _migrate(directory: Path) -> int:
     """Say what will be different; 0 if nothing has to be done first."""
     from hbd.config import load
-    from hbd.ctl import migrate
+    from hbd.ctl import migrate, terminal
 
     remarks = migrate.check(directory, load.local_node_name(directory))
     for remark in remarks:
-        print(remark)
+        print(terminal.folded(str(remark)))
     print(migrate.summary(remarks), file=sys.stderr)
     return migrate.status(remarks)
 

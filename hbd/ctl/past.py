@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from collections import deque
 from typing import Any, NoReturn
 
 from hbd.bus import names
@@ -57,19 +58,24 @@ async def _with_the_others(
 async def events(daemon: Daemon) -> int:
     """Print each signal as one line, until interrupted."""
     await daemon.read()  # A daemon that is not there is an error; one that goes later is an event.
+    told: deque[tuple[str, str, str]] = deque()
+    some = asyncio.Event()
+
+    def tell(what: str, text: str) -> None:
+        # Printed below: whoever has stopped reading us is no matter of the bus's connection.
+        told.append((time.strftime("%H:%M:%S"), what, text))
+        some.set()
+
     await daemon.follow(
-        lambda signal: _print_event(*_event(signal)),
-        lambda owner: _print_event("hbd", "is on the bus" if owner else "has left the bus"),
+        lambda signal: tell(*_event(signal)),
+        lambda owner: tell("hbd", "is on the bus" if owner else "has left the bus"),
     )
-    await daemon.until(asyncio.Event())
-    return WHOLE
-
-
-def _print_event(what: str, text: str) -> None:
-    line = f"{time.strftime('%H:%M:%S')} {what}: {text}"
-    if terminal.is_one(sys.stdout):  # A program gets one line for each.
-        line = "\n".join(story.wrapped(line, terminal.columns(), "", " " * 9))
-    print(line, flush=True)
+    while True:
+        await daemon.until(some)
+        some.clear()
+        while told:
+            moment, what, text = told.popleft()
+            print(terminal.folded(f"{moment} {what}: {text}", " " * 9), flush=True)
 
 
 def _event(signal: Message) -> tuple[str, str]:

@@ -46,6 +46,18 @@ def width_of_text() -> int:
     return min(columns(), story.WIDTH) if is_one(sys.stdout) else story.WIDTH
 
 
+def folded(text: str, indent: str = "    ") -> str:
+    """Lines for standard output, each on as many as a terminal needs; a program gets them as they are."""
+    if not is_one(sys.stdout):
+        return text
+    lines = [story.wrapped(line.lstrip(), columns(), _blanks(line), indent) for line in text.splitlines()]
+    return "\n".join("\n".join(parts) for parts in lines)
+
+
+def _blanks(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
 class Screen:
     """Standard output as a terminal."""
 

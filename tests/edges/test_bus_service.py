@@ -753,6 +753,24 @@ def test_hbctl_whose_output_nobody_takes_says_so_in_a_line_and_no_traceback(
     on_the_bus(bus, body)
 
 
+def test_hbctl_events_whose_reader_goes_ends_like_any_other_command(bus: PrivateBus) -> None:
+    async def body(service: Service, asker: Asker) -> None:
+        command = f"{sys.executable} -m hbd.ctl.main events"
+        reading = asyncio.create_task(
+            run("bash", "-c", f"{{ {command}; echo $? >&2; }} | head -1", DBUS_SYSTEM_BUS_ADDRESS=bus.address)
+        )
+        generation = 100
+        while not reading.done():
+            generation += 1
+            service.publish(replace(VIEW, generation=generation))
+            await asyncio.sleep(0.05)
+        status, out, err = await reading
+        assert (status, err) == (0, "1\n")
+        assert "Generation=" in out
+
+    on_the_bus(bus, body)
+
+
 def test_hbctl_in_a_poor_locale_prints_what_it_can(bus: PrivateBus) -> None:
     async def body(service: Service, asker: Asker) -> None:
         service.publish(replace(VIEW, degraded=("l'hôte ne répond pas …",)))

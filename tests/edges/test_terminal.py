@@ -121,6 +121,10 @@ def test_sentences_are_wrapped_between_words(bus: PrivateBus, terminal: Terminal
             there = shown(terminal)
             assert max(map(len, there)) <= 100
             assert set(sentence.split()) <= {word for line in there for word in line.split()}
+        terminal.type(hbctl(bus, "check", "/nowhere"))
+        await shows(terminal, "ended 78")
+        finding = "/nowhere/ha.cf:1:1: error: Cannot open config file [/nowhere/ha.cf]: No such file or"
+        assert set(finding.split()) <= {word for line in shown(terminal) for word in line.split()}
 
     on_the_bus(bus, body)
 
