@@ -7,6 +7,7 @@ administrator who can read a unit's object path can read ours.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 BUS_NAME = "org.linux_ha.Heartbeat1"
 ROOT = "/org/linux_ha/Heartbeat1"
@@ -30,6 +31,7 @@ _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _DIGITS = frozenset(b"0123456789")
 
 
+@lru_cache(maxsize=8192)
 def escape(label: str) -> str:
     """One element of an object path that stands for any text.
 
