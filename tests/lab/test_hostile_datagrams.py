@@ -225,13 +225,19 @@ def test_a_hostile_datagram_is_counted_under_its_reason_and_dropped(pair: Lab, k
     assert all(len(datagram) <= LARGEST for datagram in datagrams)
     one = pair[ONE]
     before, shown, began_us = drops(one), [state(pair[name]) for name in pair.nodes], now_us()
+    overflowed_before = overflowed(one)
 
     # Slowly enough for the largest ones to find room in the kernel's queue.
     per_second = 50 if len(datagrams[0]) == LARGEST else 500
     sent = send(from_client(pair), datagrams, per_second, COPIES, "192.168.85.1")["sent"]
 
-    wait_until(lambda: more(before, drops(one)).get(reason, 0) >= sent, 5, f"{sent} counted", 0.1)
-    assert more(before, drops(one)) == {reason: sent}
+    def missing() -> int:
+        """What the kernel's queue had no room for, on a busy machine, is not counted here."""
+        return sent - more(before, drops(one)).get(reason, 0) - (overflowed(one) - overflowed_before)
+
+    wait_until(lambda: missing() <= 0, 5, f"{sent} counted", 0.1)
+    assert more(before, drops(one)).keys() == {reason}
+    assert more(before, drops(one))[reason] <= sent
     assert [state(pair[name]) for name in pair.nodes] == shown
     assert [entry.message for entry in log(one, began_us) if not is_about_drops(entry.message)] == []
 

@@ -162,7 +162,8 @@ def test_a_unit_that_is_enabled_by_mistake_is_refused_at_boot_and_started_at_a_h
     two.run("systemctl enable hbd smb")
     # A mount that the boot requires must not be refused with an error, which would end in emergency mode.
     two.run("mkdir -p /srv/own; echo 'none /srv/own tmpfs defaults 0 0' >>/etc/fstab")
-    two.run("echo srv-own.mount >>/var/lib/hbd/units")
+    # Not while hbd runs, which may be about to write its list anew.
+    two.run("systemctl stop hbd; echo srv-own.mount >>/var/lib/hbd/units")
     began_us = now_us()
     two.reboot()
     two.wait_for_journal("Assertion failed for smb.service", since_us=began_us)
