@@ -192,6 +192,7 @@ class CustodyState:
         return same_entry(
             group.posture, epoch, group.provisional, offered, accepted, exchange.asking, group.unable,
             peer_unable, exchange.pinned if offered else group.pinned, group.is_ailing,
+            self.guard.alarmed and self.guard.knows_stray_of(group),
         )  # fmt: skip
 
     # ------------------------------------------------------------ of others
@@ -236,11 +237,19 @@ class CustodyState:
             return self._talk.leaves(group.spec)
         if peer is None:
             return True
+        if self._is_stopped_there(group, peer):
+            return False
         if group.provisional or group.only_resumes:
             return not claims.objects(peer, group.key, group.claimed_at)
         if claims.may_hold(peer, group.key, self.digest, group.claimed_at):
             return False
         return peer.dead or peer.gone or not self._may_run_elsewhere(group, peer)
+
+    def _is_stopped_there(self, group: Group, peer: Peer) -> bool:
+        """Whether hands have started something of it there, of which the peer is about to be rid."""
+        if not (peer.alive and peer.entry(group.key).strayed and self._same_digest(peer)):
+            return False
+        return peer.report is not None and peer.report.active and not peer.report.leaving
 
     def _may_run_elsewhere(self, group: Group, peer: Peer) -> bool:
         """After a reload, a resource may still run at the peer under a name that we do not know (rule 6)."""

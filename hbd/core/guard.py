@@ -7,6 +7,8 @@ and does not fit what we know is kept here until it is dealt with:
     not ours, and there  ──the peer claims it, its view fresh───▶ stopped again
                          ──nobody claims it─────────────────────▶ said, and left alone
 
+A stray is in our reports, so that who owns its group starts nothing of it before it is stopped.
+
 A job of ours settles whatever was told of its resource before (rule 20: newer than our last job). Nothing is
 given up: what has to be done again and again is done ever more slowly. Scripts tell nothing by themselves.
 """
@@ -136,6 +138,22 @@ class Guard:
             self._forget(event.resource)
         else:
             self._seen[event.resource] = event
+
+    def knows_stray_of(self, group: Group) -> bool:
+        """Whether something of it runs here that does not belong, and is stopped once the peer claims it.
+
+        What did not stop, or is started again and again, has had its time: nobody waits for it for ever.
+        """
+        if group.phase is not Phase.IDLE:
+            return False
+        if any(each is group for each, _ in self._stops.values()):
+            return True
+        now_ms = self._desk.now.ms
+        return any(
+            event.condition is not Condition.STOPPED and not event.aside and group.has(resource)
+            and self._due_ms.get(resource, now_ms) <= now_ms and self._is_stray(resource)
+            for resource, event in self._seen.items()
+        )  # fmt: skip
 
     def found(self, group: Group) -> None:
         """After the first probes: members that run and are not on record as started by us."""

@@ -67,6 +67,8 @@ class Entry:
     """Moved by an operator: no automatic failback."""
     ailing: bool = False
     """It runs but for a member that was lost and does not come back."""
+    strayed: bool = False
+    """Somebody else has started something of it here; that is stopped as soon as the peer claims it."""
 
     @property
     def claims(self) -> bool:
@@ -82,7 +84,7 @@ NOTHING = same_entry()
 _FLAGS = (
     ("x", "provisional"), ("o", "offered"), ("a", "accepted"), ("t", "asked"),
     ("u", "unable"), ("v", "peer_unable"), ("n", "pinned"),
-    ("w", "ailing"),
+    ("w", "ailing"), ("y", "strayed"),
 )  # fmt: skip
 _FAILBACK = {AutoFailback.ON: "1", AutoFailback.OFF: "0", AutoFailback.LEGACY: "L"}
 _POSTURES = {posture.value: posture for posture in Posture}

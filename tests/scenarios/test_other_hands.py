@@ -339,3 +339,53 @@ def test_while_frozen_it_is_said_and_shown_and_put_right_only_after_the_thaw() -
     pair.until(lambda: pair.owners() == at_home(pair.groups) and DB.identity not in pair.beta.running, 3000)
     assert pair.jobs(pair.alpha, began_ms) == ["start web.service"]
     assert pair.jobs(pair.beta, began_ms) == ["stop db.service"]
+
+
+def overlap(pair: Pair, within_ms: int) -> set[str]:
+    """What both nodes run at the same time, by whosever doing."""
+    twice: set[str] = set()
+    for _ in range(within_ms):
+        pair.run(1)
+        twice |= pair.alpha.running.keys() & pair.beta.running.keys()
+    return twice
+
+
+@pytest.mark.parametrize("word_of", ["alpha", "beta"])
+def test_what_hands_have_moved_in_a_freeze_is_stopped_there_before_it_is_started_here_after_the_thaw(
+    word_of: str,
+) -> None:
+    pair = Pair().started()
+    pair.ask(pair.alpha, Freeze())
+    pair.run(1000)
+    for resource in reversed(SHOP.resources):
+        pair.alpha.lose(resource)
+    for resource in SHOP.resources:
+        pair.beta.appear(resource)
+    pair.run(1000)
+    pair.beta.troubles.slow[DB.identity] = 700
+    pair.ask(pair.machines[word_of], Thaw())
+    assert overlap(pair, 2000) == set()
+    assert pair.owners() == at_home(pair.groups)
+
+
+def test_what_somebody_runs_elsewhere_is_stopped_there_before_a_lost_one_is_put_back() -> None:
+    pair = Pair().started()
+    pair.alpha.lose(DB)
+    pair.run(100)
+    pair.beta.troubles.slow[DB.identity] = 500
+    pair.beta.appear(DB)
+    pair.run(100)
+    pair.alpha.lose(DB)
+    pair.run(1)
+    assert overlap(pair, 1500) == set()
+    assert pair.owners() == at_home(pair.groups)
+
+
+def test_a_lost_one_is_put_back_all_the_same_when_the_stray_elsewhere_does_not_stop() -> None:
+    pair = Pair().started()
+    pair.beta.troubles.stop_fails[DB.identity] = 2
+    pair.beta.appear(DB)
+    pair.run(5)
+    pair.alpha.lose(DB)
+    pair.until(lambda: DB.identity in pair.alpha.running, 1000)
+    pair.until(lambda: DB.identity not in pair.beta.running, 61_000)

@@ -338,7 +338,8 @@ class HandledWorld(FrozenWorld):
         if peer is None or peer.dead or peer.gone:
             return True
         echoed = group.claimed_at is not None and claims.echoed(peer, *group.claimed_at)
-        return echoed and not peer.entry(group.key).claims
+        theirs = peer.entry(group.key)
+        return echoed and not theirs.claims and not theirs.strayed
 
 
 def _has(peer: Peer | None, group: Group) -> bool:
