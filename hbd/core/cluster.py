@@ -21,6 +21,7 @@ from hbd.core import report as reports
 from hbd.core.absence import Absence
 from hbd.core.chronicle import Chronicle
 from hbd.core.claims import Peer, PeerKind
+from hbd.core.classic_peer import ClassicPeer
 from hbd.core.clients import Clients
 from hbd.core.connectivity import Connectivity
 from hbd.core.custody import Custody
@@ -83,10 +84,11 @@ from hbd.core.lease import Lease
 from hbd.core.links import Links
 from hbd.core.membership import Died, Identity, Membership, Reported, Said
 from hbd.core.patience import Patience
+from hbd.core.progress import Progress
 from hbd.core.records import Explanation
 from hbd.core.report import Report
 from hbd.core.retelling import Retelling
-from hbd.core.views import ClusterView, Holding
+from hbd.core.views import ClusterView
 from hbd.core.vital import Vital
 from hbd.core.why import Why
 from hbd.errors import Refused
@@ -109,7 +111,6 @@ class Cluster:
         self._isolation = Isolation(self._desk)
         self._membership = Membership(config, identity, self._desk, Random(seed))
         self._talk = Handover(config, self._desk, self._membership.say)
-        self._classic_life: int | None = None
         self._custody = Custody(config, resource_digest(config.groups), self._desk, self._talk)
         self._clients = Clients(config.clients, self._desk)
         self._health = Health(self._desk)
@@ -123,20 +124,18 @@ class Cluster:
         self._connectivity = Connectivity(config, self._desk, self._membership.say)
         self._absence = Absence(config, self._desk, self._membership, self._patience, self._health)
         self._retelling = Retelling(config, self._desk, self._membership)
+        self._progress = Progress(self._desk, self._membership, self._custody)
+        self._classic = ClassicPeer(self._talk, self._custody, self._connectivity)
         self._chronicle = Chronicle(
             self._desk, self._membership, self._custody, config.timing.keepalive_ms
         )
         self._started = self._leaving = self._done = False
         self._last_ms = self._next_status_ms = self._next_deadline_ms = 0
         self._said: Report | None = None
-        self._claimed_before: tuple[Holding, bool] | None = None
         self._stored: tuple[HeldGroup, ...] = ()
         self._answer_was_routine = False
         self._farewell_ms: int | None = None
         self._farewell_at: tuple[int, int] = (0, 0)
-        self._digest_differs: set[str] = set()
-        self._settled_peers: set[str] = set()
-        self._taking_over, self._bereft_ms = "", 0
 
     # ------------------------------------------------------------ the outside
 
@@ -167,7 +166,7 @@ class Cluster:
                 self._lease.rest(self._freeze.agreed)
             self._lease.follow(self._custody.may_answer)
             if self._is_news(event):
-                self._note_progress()
+                self._progress.note(parted=self._farewell_ms is not None)
                 self._chronicle.follow(leaving=self._leaving)
                 self._speak()
                 self._store()
@@ -411,8 +410,7 @@ class Cluster:
                 self._custody.heard(peer)
                 if first:
                     self._custody.first_report(peer)
-                self._compare_digests(peer)
-                self._note_settled(peer)
+                self._progress.heard(peer)
             case Died(peer):
                 patience_ms = self._membership.patience_with(peer.name)
                 self._chronicle.died(peer, patience_ms, self._freeze.frozen)
@@ -459,31 +457,7 @@ class Cluster:
         for text in unfenced(self._config, peer.name, peer.sworn):
             self._desk.warn(Kind.NO_FENCING, text, node=peer.name)
         self._desk.info(Kind.TAKEOVER, f"Resources being acquired from {peer.name}.", node=peer.name)
-        self._taking_over, self._bereft_ms = peer.name, self._desk.now.ms
-
-    def _compare_digests(self, peer: Peer) -> None:
-        report = peer.report
-        assert report is not None
-        differs = report.groups is not None and report.digest != self._custody.digest
-        if differs and peer.name not in self._digest_differs:
-            self._digest_differs.add(peer.name)
-            self._desk.log(
-                Level.ERROR, Kind.DIGEST_DIFFERS,
-                f"haresources on {peer.name} means other resources than here: nothing new is started "
-                "until both are equal", node=peer.name,
-            )  # fmt: skip
-        elif not differs and peer.name in self._digest_differs:
-            self._digest_differs.discard(peer.name)
-            text = f"haresources on {peer.name} means the same as here again"
-            self._desk.info(Kind.DIGEST_DIFFERS, text, node=peer.name)
-
-    def _note_settled(self, peer: Peer) -> None:
-        settled = peer.report is not None and peer.report.active and peer.report.settled
-        if not settled:
-            self._settled_peers.discard(peer.name)
-        elif peer.name not in self._settled_peers:
-            self._settled_peers.add(peer.name)
-            self._desk.info(Kind.TRANSITION, "remote resource transition completed.", node=peer.name)
+        self._progress.takes_over(peer)
 
     # ------------------------------------------------------------ requests
 
@@ -599,7 +573,7 @@ class Cluster:
         self._clients.tick()
         peer = membership.peer
         active = membership.status == "active"
-        self._follow_classic(peer)
+        self._classic.follow(peer)
         fresh = self._fresh(peer)
         still = custody.frozen = self._is_still
         if self._keeps and not still:
@@ -609,7 +583,7 @@ class Cluster:
         self._connectivity.proceed(peer, custody, acts=acts, fresh=fresh)
         if acts and peer is not None and peer.alive and not self._connectivity.holds_back(peer):
             custody.transitions.fail_back(peer, lambda: custody.settled)
-        self._finish_classic(peer)
+        self._classic.finish(peer)
 
     def _leave_after_all(self) -> None:
         """Thawed in the last moment: what runs here is released, as at any other stop."""
@@ -648,59 +622,11 @@ class Cluster:
         if not self._leaving:
             self._clients.begin()
 
-    def _follow_classic(self, peer: Peer | None) -> None:
-        """Keep the 3.0.6 conversation up with what the peer is by now."""
-        if peer is None or not peer.speaks_classic or self._custody.probing:
-            return
-        if self._classic_life is None:
-            held = [group for group in self._custody.groups.values() if group.may_run]
-            doubtful = tuple(group.spec for group in held if group.muted)
-            self._talk.begin(tuple(group.spec for group in held), doubtful, self._custody.placed)
-        elif self._classic_life != peer.lives:
-            self._talk.peer_restarted()
-        self._classic_life = peer.lives
-        self._talk.tick(self._custody.in_motion)
-
-    def _finish_classic(self, peer: Peer | None) -> None:
-        if peer is None or not peer.speaks_classic:
-            return
-        groups = self._custody.groups.values()
-        self._talk.released(tuple([group.spec for group in groups if group.may_run]))
-        if not any(group.busy for group in groups):
-            self._talk.acquired()
-        unable = tuple([group.spec for group in groups if group.unable and not group.claims])
-        self._talk.offer_unable(unable, self._custody.in_motion)
-        self._talk.keep_away(self._connectivity.stays_away)
-
     def _fresh(self, peer: Peer | None) -> bool:
         if peer is None or peer.dead or peer.gone:
             return True
         silence_ms = self._desk.now.ms - self._membership.heard_ms(peer.name)
         return silence_ms <= 2 * self._config.timing.keepalive_ms
-
-    def _note_progress(self) -> None:
-        custody = self._custody
-        if self._membership.status != "active":
-            return
-        holding, stable = custody.holding, custody.placed and custody.settled
-        if (holding, stable) == self._claimed_before:
-            if stable:
-                self._taking_over, self._bereft_ms = "", 0  # There was nothing to take over.
-            return
-        hold = holding.value
-        if stable and (self._claimed_before is None or not self._claimed_before[1]):
-            self._desk.info(Kind.TRANSITION, f"Local Resource acquisition completed. ({hold})")
-            self._desk.info(Kind.TRANSITION, "local resource transition completed.")
-            if self._taking_over and hold != "none":
-                text = f"mach_down takeover complete for node {self._taking_over}."
-                self._desk.info(Kind.TAKEOVER_COMPLETE, text, node=self._taking_over)
-                if self._bereft_ms:
-                    self._desk.tally.moved("death", "done", self._desk.now.ms - self._bereft_ms)
-                self._taking_over, self._bereft_ms = "", 0
-        self._claimed_before = (holding, stable)
-        peer = self._membership.peer
-        if self._farewell_ms is None and not (peer is not None and peer.speaks_classic):
-            self._membership.say(protocol.resource(hold, stable))
 
     def _say_goodbye(self, peer: Peer | None) -> None:
         """Once the last stop is confirmed, and not before, say that we hold nothing (rule 5)."""
