@@ -243,7 +243,8 @@ class GroupState:
     @property
     def _lacks_more_than_hurt(self) -> bool:
         """Some member does not run that was not just lost."""
-        return any(m.state is not MemberState.STARTED and m not in self.hurt for m in self.members)
+        hurt = frozenset(self.hurt)
+        return any(m.state is not MemberState.STARTED and m not in hurt for m in self.members)
 
     def deadline_ms(self, now_ms: int) -> int | None:
         """When something of it is due; what is overdue waits for something else."""
