@@ -10,7 +10,8 @@ from hbd.core.records import HEADS, Decision, Record
 from hbd.sim.machines import Machine
 from hbd.sim.world import World
 
-SEEDS = int(os.environ.get("HBD_SEEDS", "20000")) // 66
+SEEDS = max(int(os.environ.get("HBD_SEEDS", "20000")) // 66, 300)
+"""Fewer do not show every kind of decision."""
 
 
 class Recorded(World):
