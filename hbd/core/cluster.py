@@ -415,6 +415,8 @@ class Cluster:
                 patience_ms = self._membership.patience_with(peer.name)
                 self._chronicle.died(peer, patience_ms, self._freeze.frozen)
                 self._mourn(peer)
+            case Said(peer, protocol.SHUTDONE, _) if peer.speaks_classic and self._talk.hears_old_words:
+                pass  # It may have begun a new life since; if not, its silence will tell.
             case Said(peer, protocol.SHUTDONE, _):
                 text = f"Received shutdown notice from '{peer.name}'."
                 self._desk.info(Kind.SHUTDOWN_NOTICE, text, node=peer.name)

@@ -39,6 +39,9 @@ ASK_AGAIN_MS = 3000
 REPEAT_MS = 2500
 """So long after something of the conversation was sent again, what holds now is said once more."""
 
+OLD_WORDS_MS = 100
+"""So long after we stood still, what waited for us in the sockets' queues may be coming in."""
+
 
 class Handover:
     """The conversation with one 3.0.6 peer."""
@@ -70,6 +73,7 @@ class Handover:
         self._added: tuple[int, Sets] = (0, NONE)
         self._ask_ms: int | None = None
         """When to ask what it holds, unless it has said so by then."""
+        self._old_until_ms = 0
         self._leaving = False
         self._peer_starts = False
         """It asked what we hold, as a node does once in its life."""
@@ -227,12 +231,21 @@ class Handover:
         self._yielding.due_ms = None
 
     def ask_again(self) -> None:
-        """We were absent: what the peer said before may be over. It answers `starting` at any time."""
+        """We were absent: what the peer said before may be over. It answers `starting` at any time.
+
+        What waited for us in a queue looks like an answer: it is asked when that is through (rule 14).
+        """
+        self._old_until_ms = self._desk.now.ms + OLD_WORDS_MS
         if self._is_legacy:
             self._legacy.ask_again()
             return
-        self.sets.reported = self._peer_starts = False
-        self._ask()
+        self.sets.reported = self._peer_starts = self.sets.peer_stable = False
+        self._ask_ms = self._old_until_ms
+
+    @property
+    def hears_old_words(self) -> bool:
+        """What comes now may have been said while we were away."""
+        return self._desk.now.ms < self._old_until_ms
 
     def yield_to_peer(self, group: GroupSpec) -> None:
         """The peer has taken over what we held; it is claimed until the last stop is confirmed (rule 5)."""
@@ -255,6 +268,8 @@ class Handover:
         if self._is_legacy:
             self._legacy.said(kind, message)
             return
+        if self.hears_old_words and kind == protocol.RESOURCE:
+            return  # A step of a handshake is one whenever it comes.
         word = message.text(f.RSC_HOLD) or ""
         match kind:
             case protocol.STARTING:

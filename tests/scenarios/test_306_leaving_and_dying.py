@@ -166,11 +166,39 @@ def test_after_being_away_it_releases_what_the_heartbeat_has_taken_over() -> Non
     pair.run(3000)
     woke_ms = pair.now_ms
     pair.alpha.thaw()
-    pair.run(5)
+    pair.until(lambda: "starting" in beta.heard_since(woke_ms), 200)
     beta.resource("all", 1)
     pair.run(1000)
     assert pair.alpha.running == {}
     assert pair.jobs(pair.alpha, woke_ms) == ["drop 10.0.0.1", "stop db.service", "stop web.service"]
+
+
+def test_a_goodbye_that_waited_while_it_was_away_may_be_that_of_an_earlier_life() -> None:
+    pair, beta = both_at_home()
+    pair.alpha.freeze()
+    pair.run(500)
+    beta.resource("none", 0, "shutdown")
+    beta.say(protocol.shutdone())
+    pair.run(1000)
+    beta.restarts()
+    beta.joins()
+    pair.run(3000)
+    woke_ms = pair.now_ms
+    pair.alpha.thaw()
+    pair.run(1000)
+    assert pair.jobs(pair.alpha, woke_ms) == ["drop 10.0.0.1"]
+
+
+def test_what_a_heartbeat_said_while_it_was_away_is_no_answer() -> None:
+    pair, beta = both_at_home()
+    pair.alpha.freeze()
+    pair.run(500)
+    beta.resource("local", 1)
+    pair.run(3000)
+    woke_ms = pair.now_ms
+    pair.alpha.thaw()
+    pair.run(1000)
+    assert pair.jobs(pair.alpha, woke_ms) == ["drop 10.0.0.1"]
 
 
 def test_killed_and_restarted_quickly_beside_a_heartbeat_it_keeps_what_runs() -> None:
