@@ -35,8 +35,9 @@ _CONVERSATION = (b"=resource,", b"=ask_resources,", b"=shutdone,", b"=starting,"
 class Wire:
     """Silences between the machines that were longer than deadtime: (number of the sender, from, until)."""
 
-    def __init__(self, deadtime_ms: int, lag_ms: int) -> None:
+    def __init__(self, deadtime_ms: int, keepalive_ms: int, lag_ms: int) -> None:
         patience_ms = deadtime_ms - ADDRESS_GRACE_MS
+        self._known_ms = deadtime_ms - keepalive_ms
         self._hole_ms = {1: patience_ms - lag_ms, 2: patience_ms}
         self._last_ms = {1: 0, 2: 0}
         self._at = {1: (0, 0), 2: (0, 0)}
@@ -54,6 +55,15 @@ class Wire:
         if now_ms - self._last_ms[sender] > self._hole_ms[sender]:
             self._ended_ms[sender] = now_ms
         self._last_ms[sender] = now_ms
+
+    def forgive(self, now_ms: int, absent_ms: int) -> None:
+        """Ours stood still or was gone for so long that it knows what may have happened: that is no excuse.
+
+        What is shorter, and a silence of the wire that follows, are one silence for the other node.
+        """
+        if absent_ms >= self._known_ms:
+            for sender, last_ms in self._last_ms.items():
+                self._last_ms[sender] = min(last_ms + absent_ms, now_ms)
 
     def is_silent(self, sender: int, now_ms: int) -> bool:
         """Nothing has come from this one for longer than a node may be silent."""

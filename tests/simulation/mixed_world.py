@@ -172,7 +172,9 @@ class MixedWorld:
         ours, theirs = self.setting.failback
         self.ours = Machine(self, self._config(name, ours), 1, self._rng.randint(-100_000, 100_000))
         self.theirs = ClassicMachine(self, self._config(other, theirs), 2, self.setting.traits)
-        self.wire = Wire(self.setting.deadtime_ms, self.setting.traits.lag_ms)
+        self.wire = Wire(
+            self.setting.deadtime_ms, self.setting.keepalive_ms, self.setting.traits.lag_ms
+        )
         self.said = Claims(other)
         self.promised = Claims(name)
         self.woke_ms = 0
@@ -345,13 +347,17 @@ class MixedWorld:
     def _wake(self, machine: Machine | ClassicMachine) -> None:
         if machine.frozen:
             if machine is self.ours:
-                self.woke_ms = self.now_ms
+                self._ours_comes_back()
             machine.thaw()
 
     def _revive_ours(self) -> None:
         if self.ours.core is None:
-            self.woke_ms = self.now_ms
+            self._ours_comes_back()
             self.ours.power_on()
+
+    def _ours_comes_back(self) -> None:
+        self.woke_ms = self.now_ms
+        self.wire.forgive(self.now_ms, self.now_ms - self.ours.absent_since_ms)
 
     def _cut(self, ours: bool, for_ms: int) -> None:
         self.network.cut |= {1, 2}
@@ -402,7 +408,7 @@ class MixedWorld:
         if not machine.powered or machine.frozen:
             return
         if ours and self.ours.core is None:
-            self.woke_ms = self.now_ms
+            self._ours_comes_back()
         machine.start_daemon()
 
     def _power(self, ours: bool, for_ms: int) -> None:

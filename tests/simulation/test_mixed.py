@@ -13,6 +13,7 @@ from random import Random
 import pytest
 
 from hbd.core import message as f
+from hbd.core.absence import Absence
 from hbd.core.handover import Handover
 from hbd.core.message import Message
 from tests.simulation.classic_model import SETS
@@ -93,6 +94,12 @@ def _theirs_leaves_slowly_while_ours_comes(seed: int) -> Plan:
     )  # fmt: skip
 
 
+def _ours_stands_still(seed: int) -> Plan:
+    """For longer than the 3.0.6 node waits, and then the wire is whole."""
+    rng = Random(seed)
+    return ((Planned(20_000 + rng.randint(0, 2000), Fault.STALL, True, rng.randint(5000, 12_000)),),)
+
+
 def test_rule_5_none_before_the_release_frees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = _theirs_leaves_slowly_while_ours_comes
     assert _first_violation(plans, seeds=100) is None
@@ -134,3 +141,13 @@ def test_done_is_said_when_the_last_stop_is_confirmed(monkeypatch: pytest.Monkey
     found = _first_violation()
     assert found is not None
     assert "runs something" in found
+
+
+def test_rule_14_who_was_away_for_too_long_asks_before_it_serves_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _first_violation(_ours_stands_still, seeds=50) is None
+    monkeypatch.setattr(Absence, "forgotten_by", lambda self, gap_ms, last_ms, **what: None)
+    found = _first_violation(_ours_stands_still, seeds=50)
+    assert found is not None
+    assert "without an excuse" in found
