@@ -27,24 +27,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
+from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL
+from pyroute2.netlink.rtnl import RTM_DELADDR, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR
+
 from hbd.errors import EdgeError
 from hbd.kerneltables import KernelTables
 from hbd.rtnetlink import (
     IFA_F_NODAD,
-    NLM_F_ACK,
-    NLM_F_CREATE,
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_EXCL,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    RTM_DELADDR,
-    RTM_GETADDR,
-    RTM_GETLINK,
-    RTM_GETROUTE,
-    RTM_NEWADDR,
     Address,
     AddressSeen,
+    Body,
     LinkSeen,
     Message,
     Notice,
@@ -74,7 +66,7 @@ TRIES = 5
 """Of a dump, while the tables change under it."""
 LOOK_AGAIN_S = 0.2
 """Pause before that is tried again."""
-SOME, ALL = 256, 1 << 14
+SOME, ALL = 64, 1 << 14
 """Notices that are read in one turn of the loop, and more than there is room for at once."""
 NOTICE_BYTES = 1 << 22
 """Room for some thousand notices while the loop is elsewhere."""
@@ -84,10 +76,10 @@ MESSAGE_BYTES = 1 << 17
 
 KERNEL = 0
 """Whose messages are taken; other processes may send some, too (netlink(7))."""
-SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK, SO_RCVBUFFORCE = 270, 10, 12, 33
+SOL_NETLINK, NETLINK_GET_STRICT_CHK, SO_RCVBUFFORCE = 270, 12, 33
 
 Listener = Callable[[Notice], None]
-Request = tuple[int, int, bytes]
+Request = tuple[int, int, Body]
 """Kind, flags, body."""
 
 
@@ -234,6 +226,7 @@ class Netlink:
                 if (news := notice_of(message)) is not None:
                     self._take(news)
         if self._lost:
+            self._empty_queue()
             links = [parse_link(each.body) for each in self._dump(RTM_GETLINK, ask_links())]
             addresses = [parse_address(each.body) for each in self._dump(RTM_GETADDR, ask_addresses())]
             self._lost = False
@@ -241,7 +234,8 @@ class Netlink:
                 self._take(news)
 
     def _received(self) -> Iterator[bytes]:
-        while self._hear is not None:
+        """What is in the queue, up to its end or to where something was lost."""
+        while self._hear is not None and not self._lost:
             try:
                 datagram, (port, _) = self._hear.recvfrom(MESSAGE_BYTES)
                 if port == KERNEL:
@@ -249,11 +243,21 @@ class Netlink:
             except BlockingIOError:
                 return
             except OSError as broken:
-                if not self._lost:
-                    log.warning("Lost notices of the kernel (%s); looking at all addresses again", broken)
+                log.warning("Lost notices of the kernel (%s); looking at all addresses again", broken)
                 self._lost = True
-                if broken.errno != errno.ENOBUFS:
-                    raise EdgeError(f"Netlink: {broken}") from broken
+                _ignore_overflow(broken)
+
+    def _empty_queue(self) -> None:
+        """After an overflow the kernel drops what comes, without a word, until all has been read once."""
+        assert self._hear is not None, "it is open"
+        for _ in range(ALL):
+            try:
+                self._hear.recv(MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as broken:
+                _ignore_overflow(broken)
+        raise EdgeError("The kernel's notices of addresses come faster than they can be read")
 
     def _ask_for(self, address: Address) -> None:
         """Have an IPv6 address in the tables, whose notice comes later."""
@@ -263,7 +267,7 @@ class Netlink:
 
     # ------------------------------------------------------------ requests
 
-    def _dump(self, kind: int, body: bytes) -> list[Message]:
+    def _dump(self, kind: int, body: Body) -> list[Message]:
         """All entries of a table."""
         for _ in range(TRIES):
             *found, end = self._converse([(kind, NLM_F_DUMP, body)])
@@ -292,12 +296,17 @@ class Netlink:
                 datagram, (port, _) = self._ask.recvfrom(MESSAGE_BYTES)
                 for message in messages(datagram) if port == KERNEL else ():
                     answers.append(message)
-                    ended += message.kind in (NLMSG_ERROR, NLMSG_DONE)
+                    ended += message.ends
         except OSError as broken:
             self._ask.close()
             self._ask = _socket(0, ANSWER_BYTES)
             raise NoAnswer(f"The kernel did not answer over netlink: {broken.strerror}") from broken
         return answers
+
+
+def _ignore_overflow(broken: OSError) -> None:
+    if broken.errno != errno.ENOBUFS:
+        raise EdgeError(f"Netlink: {broken}") from broken
 
 
 def _socket(groups: int, room: int) -> socket.socket:
@@ -307,7 +316,6 @@ def _socket(groups: int, room: int) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, room)
     except PermissionError:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
-    made.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
     with contextlib.suppress(OSError):  # Before Linux 4.20 dumps are not filtered; `parse_route` is.
         made.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
     made.bind((0, groups))

@@ -117,7 +117,7 @@ def test_the_locks_fix_every_package_by_hash() -> None:
 
 
 def test_everything_that_hbd_imports_from_others_works_in_the_laid_environment(machine: Path) -> None:
-    code = "import cryptography, dbus_next, rich, serial, systemd.journal, hbd; print(hbd.__file__)"
+    code = "import cryptography, dbus_next, pyroute2, rich, serial, systemd.journal, hbd; print(hbd.__file__)"
 
     done = run_in(machine, f"/{VENV}/bin/python", "-I", "-c", code)
 
