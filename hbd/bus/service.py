@@ -87,7 +87,8 @@ class Service:
         if before is not None:
             if view.last_finished != before.last_finished:
                 self._announcer.finish(*view.last_finished)
-            if self._announcer.is_behind and not _is_same(before, view):
+            waits = self._published.is_set() or self._announcer.is_behind
+            if waits and not _is_same(before, view):
                 self._merged += 1
         self._view = view
         self._published.set()
