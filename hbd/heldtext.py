@@ -22,6 +22,7 @@ def encode_held(groups: tuple[HeldGroup, ...]) -> bytes:
                 "role": group.role.value,
                 "partner": group.partner,
                 "overruled": group.overruled,
+                "muted": group.muted,
                 "resources": [_encode_resource(resource) for resource in group.resources],
             }
             for group in groups
@@ -43,6 +44,7 @@ def decode_held(text: bytes) -> tuple[HeldGroup, ...]:
                 Role(group.get("role", "none")),
                 group.get("partner", 0),
                 group.get("overruled", False),
+                group.get("muted", False),
             )
             for group in json.loads(text)["groups"]
         )

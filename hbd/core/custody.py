@@ -44,7 +44,7 @@ class Custody(CustodyState):
                 spec = GroupSpec(record.group, home, record.resources)
                 group = self._add(spec)
                 group.changing = True
-            self._recorded[record.group] = (record, late)
+            self._recorded[record.group] = (record, late or record.muted)
         for group in self.groups.values():
             for position, member in enumerate(group.members):
                 job = self._desk.new_job()

@@ -149,6 +149,8 @@ class CustodyState:
 
     def _record(self, group: Group) -> HeldGroup | None:
         held, exchange = group.held, self._exchanges[group.key]
+        if held is not None and group.muted:
+            held = replace(held, muted=True)
         if held is None or not exchange.partner:
             return held
         if exchange.stage in (Stage.RESUMED, Stage.CEDING):

@@ -103,6 +103,8 @@ class HeldGroup:
     """The generation of the peer that has agreed to the handover: no other life of it has."""
     overruled: bool = False
     """An operator has it here, although this node reaches less (`ipfail.py`)."""
+    muted: bool = False
+    """Its addresses are off, and it waits for the peer's answer: its next life has to wait, too."""
 
 
 @dataclass(frozen=True, slots=True)

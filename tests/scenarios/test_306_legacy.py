@@ -8,7 +8,7 @@ from hbd.config.model import AutoFailback
 from hbd.core import protocol
 from hbd.core.views import ClusterState
 from tests.scenarios.beside_306 import START_FILES, START_SHOP, STOP_FILES, STOP_SHOP
-from tests.scenarios.pair import Pair
+from tests.scenarios.pair import SHOP_KEY, Pair
 from tests.scenarios.puppet import Puppet
 
 SHOP_NAME, FILES_NAME = "10.0.0.1", "10.0.0.2"
@@ -267,3 +267,26 @@ def test_in_legacy_one_that_asks_is_answered_once() -> None:
     pair.run(5000)
     told = [text for text in beta.heard_since() if text.startswith("ip-request-resp")]
     assert told == [f"ip-request-resp beta {FILES_NAME}"]
+
+
+def test_killed_while_it_waits_without_its_addresses_its_next_life_waits_too() -> None:
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.run(1000)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(1000)
+    pair.alpha.freeze()
+    pair.run(3500)
+    woke_ms = pair.now_ms
+    pair.alpha.thaw()
+    pair.until(lambda: "drop 10.0.0.1" in pair.jobs(pair.alpha, woke_ms), 200)
+    pair.run(20)
+    pair.alpha.kill_daemon()
+    pair.run(200)
+    pair.alpha.start_daemon()
+    pair.run(1000)
+    assert "start 10.0.0.1" not in pair.jobs(pair.alpha, woke_ms)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(1000)
+    assert pair.owners()[SHOP_KEY] == "alpha"
