@@ -11,9 +11,9 @@ import pytest
 
 from hbd.sim.world import Setting, Violation, World, trace_of
 
-SEEDS = int(os.environ.get("HBD_SEEDS", "12000"))
+SEEDS = int(os.environ.get("HBD_SEEDS", "10000"))
 """So many are run each time. A seed takes 25 to 27 ms of a core, and a mixed one 65: with 1,700 of those
-beside them, and the other files, that is about four minutes of two cores. HBD_SEEDS=20000 is the long run."""
+beside them, and the other files, that is some four minutes of two cores. HBD_SEEDS=20000 is the long run."""
 CHUNK = 250
 
 
