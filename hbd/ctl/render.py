@@ -97,12 +97,15 @@ def summary(shown: Snapshot) -> str:
 
 
 def successors(shown: Snapshot) -> list[tuple[str, bool]]:
-    """For each node that serves something what that is and who takes over; and whether somebody does."""
+    """For each node that has something what it serves and who takes over; and whether somebody does."""
     members = [node for node in shown.nodes if node.kind == "normal"]
-    served = [group for group in shown.groups if _is_served(group)]
     sentences = []
-    for owner in dict.fromkeys(group.owner for group in served):
-        text = f"{owner} serves {_listed([group.name for group in served if group.owner == owner])}."
+    for owner in dict.fromkeys(group.owner for group in shown.groups if group.owner):
+        held = [group for group in shown.groups if group.owner == owner]
+        served = [group.name for group in held if _is_served(group)]
+        text = f"{owner} serves {_listed(served)}." if served else (
+            f"{owner} has {_listed([group.name for group in held])}, not served now."
+        )  # fmt: skip
         others = [node for node in members if node.name != owner]
         able = [node.name for node in others if not node.obstacles]
         if able:

@@ -119,6 +119,15 @@ def test_a_node_that_could_not_take_over_is_said_with_the_reason_and_the_cluster
     assert not render.is_whole(hurt)
 
 
+def test_of_a_group_that_is_not_served_where_it_is_one_hears_too_who_could_take_it() -> None:
+    failed = replace(WHOLE, groups=[replace(WHOLE.groups[0], state="failed"), *WHOLE.groups[1:]])
+
+    assert render.as_text(failed).splitlines()[1] == (
+        "linuxha1 has 192.168.85.3, not served now. If it fails, linuxha2 takes over."
+    )
+    assert not render.is_whole(failed)
+
+
 def test_what_stands_in_the_way_of_the_node_that_serves_does_not_matter() -> None:
     held = replace(WHOLE.nodes[0], obstacles=["has no carrier for an address of 1 group"])
     shown = replace(WHOLE, nodes=[held, *WHOLE.nodes[1:]])
