@@ -125,7 +125,10 @@ class Announcer:
         sender = self._senders[ip] = _sender(ip, link, label)
         sender.level = logging.DEBUG if quietly else logging.INFO
         self._plan(asyncio.get_running_loop().time(), ip, sender)
-        self._arm()
+        if len(self._due) <= PORTION:
+            self._send_due()  # Before anything else is started: neighbours are to know at once.
+        else:
+            self._arm()
 
     def forget(self, ip: str) -> None:
         """Send nothing more for it."""
@@ -158,7 +161,9 @@ class Announcer:
 
     def _send_due(self) -> None:
         """Send what is due, but not more than a portion."""
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         now_s, portion = asyncio.get_running_loop().time(), PORTION
         while self._due and self._due[0][0] <= now_s and portion and self._permitted():
             due_s, _, ip, sender = heapq.heappop(self._due)

@@ -367,6 +367,7 @@ def test_gratuitous_arp_is_a_request_and_a_reply_at_once_and_twenty_frames_in_al
     async def body() -> None:
         async with agent() as addresses, sniffing(lan.neighbour) as wire:
             assert await addresses.start(VIP) == OK
+            assert caplog.messages[-1:] == ["Sending Gratuitous Arp for 192.168.85.3 on eth0:0 [eth0]"]
             await until(lambda: len(wire.frames) >= 2)
             assert wire.frames[1][0] - wire.frames[0][0] < 0.2, "at once, and not a quarter of a second later"
             await until(lambda: len(wire.frames) >= 20)
