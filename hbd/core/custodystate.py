@@ -190,6 +190,8 @@ class CustodyState:
             epoch = max(epoch, self._epochs.get(group.key, 0))
         offered = exchange.stage is not Stage.NONE
         accepted = theirs is not None and theirs.offered and not group.unable and not self.frozen
+        if accepted and peer is not None:  # What could not be started here had better stay there.
+            accepted = self._same_digest(peer) and not self._may_run_elsewhere(group, peer)
         peer_unable = peer is not None and group.key in peer.unable
         return same_entry(
             group.posture, epoch, group.provisional, offered, accepted, exchange.asking, group.unable,
@@ -239,7 +241,7 @@ class CustodyState:
             return self._talk.leaves(group.spec)
         if peer is None:
             return True
-        if self._is_stopped_there(group, peer):
+        if not (group.provisional or group.restoring) and self._is_stopped_there(group, peer):
             return False
         if group.provisional or group.only_resumes:
             return not claims.objects(peer, group.key, group.claimed_at)

@@ -251,9 +251,8 @@ class Group(GroupState):
         return []
 
     def _advance_start(self, clear: bool) -> tuple[list[Effect], list[Fact]]:
-        for member in self.members:
-            if member.state is MemberState.STARTED or member in self.hurt:
-                continue
+        member = self.next_to_start
+        if member is not None:
             if not clear:
                 return [], []
             effects = self._start_job(member, StartResource(member.spec), self._limits.start_ms)

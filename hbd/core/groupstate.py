@@ -161,9 +161,19 @@ class GroupState:
         return all(member.state is MemberState.STARTED for member in self.members)
 
     @property
+    def next_to_start(self) -> Member | None:
+        """What ran under this claim before comes first: it waits for less than what a reload gave."""
+        hurt = frozenset(self.hurt)
+        missing = [m for m in self.members if m.state is not MemberState.STARTED and m not in hurt]
+        return next((m for m in missing if m.ran), missing[0] if missing else None)
+
+    @property
     def only_resumes(self) -> bool:
-        """What is still to be started ran under this claim before: what a reload gave it did not."""
-        return self.resuming and all(m.ran or m.state is MemberState.STARTED for m in self.members)
+        """What is to be started next ran under this claim before: what a reload gave it did not."""
+        if not self.resuming:
+            return False
+        member = self.next_to_start
+        return member is None or member.ran
 
     @property
     def is_ailing(self) -> bool:

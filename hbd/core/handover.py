@@ -237,7 +237,7 @@ class Handover:
         """
         self._old_until_ms = self._desk.now.ms + OLD_WORDS_MS
         if self._is_legacy:
-            self._legacy.ask_again()
+            self._legacy.ask_again(self._old_until_ms)
             return
         self.sets.reported = self._peer_starts = self.sets.peer_stable = False
         self._ask_ms = self._old_until_ms
@@ -266,9 +266,11 @@ class Handover:
                 self._say(protocol.resource(named(self.sets.mine if busy else NONE), False))
             return
         if self._is_legacy:
-            self._legacy.said(kind, message)
+            if not (self.hears_old_words and kind == protocol.IP_REQUEST_RESP):
+                self._legacy.said(kind, message)
             return
         if self.hears_old_words and kind == protocol.RESOURCE:
+            self._ask_ms = self._old_until_ms  # It may be said once only, and be an answer all the same.
             return  # A step of a handshake is one whenever it comes.
         word = message.text(f.RSC_HOLD) or ""
         match kind:

@@ -90,10 +90,12 @@ class Legacy:
         """Nothing is asked or told any more."""
         self._request_ms = self._free_ms = None
 
-    def ask_again(self) -> None:
-        """We were absent: the peer may have taken what is ours."""
+    def ask_again(self, due_ms: int) -> None:
+        """We were absent: the peer may have taken what is ours. It is asked when old answers are through."""
         self._granted -= {group.key for group in self._config.groups if group.home == self._me}
-        self._request_ours()
+        keys = [group.key for group in self._config.groups if group.home == self._me]
+        self._requested = dict.fromkeys(keys)
+        self._request_ms = due_ms if keys else None
 
     def give(self, group: GroupSpec) -> None:
         """The peer takes this one over."""

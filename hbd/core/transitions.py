@@ -90,7 +90,10 @@ class Transitions:
         lost = peer is None or peer.dead or peer.gone or group.phase not in (Phase.STARTING, Phase.STARTED)
         if lost or (peer is not None and peer.lives and peer.generation != exchange.partner):
             exchange.withdraw()
-        elif peer is not None and peer.kind is PeerKind.HBD:
+        elif peer is not None and peer.kind is PeerKind.HBD and peer.report is not None:
+            if peer.report.digest != self._digest or peer.report.leaving or group.key in peer.unable:
+                exchange.withdraw()  # It would not take it.
+                return
             exchange.stage = Stage.CEDING
             self._desk.emit_all(group.release(f"handed over to {peer.name}"))
 

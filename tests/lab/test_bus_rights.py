@@ -25,7 +25,7 @@ polkit.addRule(function(action, subject) {
 });
 """
 TYPIST = """\
-import os, pty, select, sys, time
+import os, pty, select, sys, termios, time
 child, terminal = pty.fork()
 if not child:
     os.execvp(sys.argv[2], sys.argv[2:])
@@ -36,12 +36,14 @@ while time.monotonic() < end_s:
             shown += os.read(terminal, 4096)
         except OSError:
             break
-        if not typed and b"assword:" in shown:
-            typed = os.write(terminal, sys.argv[1].encode() + b"\\n")
+    asked = b"assword:" in shown and not termios.tcgetattr(terminal)[3] & termios.ECHO
+    if asked and not typed:
+        typed = os.write(terminal, sys.argv[1].encode() + b"\\n")
 print(shown.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-"""Runs a command on a terminal of its own, and types a password when it is asked for one."""
+"""Runs a command on a terminal of its own, and types a password when it is asked for one and the echo is off:
+what is typed before that is thrown away."""
 RELOADED = "Configuration reloaded"
 
 

@@ -308,3 +308,24 @@ def test_who_comes_back_after_goodbye_and_death_is_gone_no_more() -> None:
     beta.resource("all", 1)  # it has buried us meanwhile
     pair.run(20_000)
     assert pair.alpha.running == {}
+
+
+def test_an_answer_that_came_too_soon_after_waking_to_be_told_from_an_old_one_is_asked_for_again() -> None:
+    pair, beta = both_at_home()
+    pair.alpha.freeze()
+    pair.run(200)
+    beta.restarts()
+    pair.run(300)
+    beta.lives()
+    pair.run(2500)
+    woke_ms = pair.now_ms
+    pair.alpha.thaw()
+    pair.run(20)
+    beta.becomes("active")
+    beta.say(protocol.starting())
+    beta.resource("none", 0)
+    pair.run(5)
+    beta.resource("local", 1)
+    pair.until(lambda: "starting" in beta.heard_since(woke_ms + 80), 400)
+    beta.resource("local", 1)
+    pair.until(lambda: SHOP.resources[0].identity in pair.alpha.running, 500)

@@ -290,3 +290,21 @@ def test_killed_while_it_waits_without_its_addresses_its_next_life_waits_too() -
     beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
     pair.run(1000)
     assert pair.owners()[SHOP_KEY] == "alpha"
+
+
+def test_a_response_that_waited_while_it_stood_still_is_no_leave_any_more() -> None:
+    pair = Pair(AutoFailback.LEGACY)
+    beta = Puppet(pair, "beta").lives(st="active")
+    pair.alpha.start_daemon()
+    pair.until(lambda: f"ip-request {SHOP_NAME}" in beta.heard_since(), 3000)
+    pair.alpha.freeze()
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(6000)  # By now theirs has buried ours, and has the group again.
+    woke_ms = pair.now_ms
+    pair.alpha.thaw()
+    pair.run(1000)
+    assert pair.jobs(pair.alpha, woke_ms) == []
+    assert f"ip-request {SHOP_NAME}" in beta.heard_since(woke_ms)
+    beta.say(protocol.ip_request_resp("alpha", SHOP_NAME))
+    pair.run(1000)
+    assert pair.owners()[SHOP_KEY] == "alpha"

@@ -598,3 +598,19 @@ def test_a_freeze_and_what_it_holds_up_are_decisions_on_record() -> None:
     assert (Decision.THAW, "an operator on this node says so", "acts by its rules again") in said
     (dead, *_) = [action for decision, _, action in said if decision is Decision.DEAD]
     assert dead == "takes over nothing, since the cluster is frozen"
+
+
+def test_an_address_that_waits_for_an_answer_comes_back_in_a_freeze_whatever_hands_have_started() -> None:
+    pair = Pair().started()
+    address, _, database = SHOP.resources
+    pair.beta.troubles.stop_fails[database.identity] = 10**6
+    pair.beta.appear(database)
+    pair.run(9000)
+    pair.cut_from("alpha")
+    pair.run(1750)
+    assert address.identity not in pair.alpha.running
+    assert pair.ask(pair.beta, Freeze()).refused is None
+    pair.run(5)
+    pair.heal()
+    pair.run(2000)
+    assert address.identity in pair.alpha.running

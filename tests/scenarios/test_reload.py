@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from hbd.config.model import AutoFailback, Bcast, GroupSpec
 from hbd.core.events import Reload, Stop
 from tests.scenarios.pair import (
@@ -219,3 +221,36 @@ def test_an_added_link_is_opened_and_a_removed_one_is_closed() -> None:
     assert [link.name for link in pair.view(pair.alpha).links] == ["eth0", "eth1"]
     pair.ask(pair.alpha, Reload(replace(more, media=more.media[:1])))
     assert [link.name for link in pair.view(pair.alpha).links] == ["eth0"]
+
+
+@pytest.mark.parametrize("position", [1, 3])
+def test_what_ran_before_an_edit_that_the_other_node_does_not_know_yet_comes_back_after_a_stall(
+    position: int,
+) -> None:
+    pair = Pair().started()
+    members = list(SHOP.resources)
+    members.insert(position, unit("mail"))
+    more = (group("alpha", *members), FILES)
+    assert pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more))).refused is None
+    pair.run(3000)
+    pair.alpha.freeze()
+    pair.run(1800)
+    pair.alpha.thaw()
+    pair.run(3000)
+    assert SHOP.resources[0].identity in pair.alpha.running
+    assert "mail.service" not in pair.alpha.running
+
+
+def test_a_group_is_not_handed_to_a_node_that_may_not_start_it_before_something_else_has_stopped() -> None:
+    pair = Pair(AutoFailback.ON).started()
+    address, web, database = SHOP.resources
+    pair.alpha.troubles.stop_fails[web.identity] = 10**6
+    pair.groups = less = (group("alpha", address, database), FILES)
+    for node in (pair.alpha, pair.beta):
+        assert pair.ask(node, Reload(reconfigured(node, less))).refused is None
+    pair.run(20_000)
+    pair.beta.power_off()
+    pair.run(5000)
+    pair.beta.power_on()
+    pair.run(60_000)
+    assert pair.owners()[FILES.key] == "alpha"

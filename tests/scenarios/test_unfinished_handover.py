@@ -106,3 +106,13 @@ def test_what_was_being_given_is_kept_when_the_peer_is_dead() -> None:
     restart(pair, pair.alpha)
     pair.until(lambda: pair.owners() == all_on("alpha"), 20_000)
     assert "stop 10.0.0.1" not in pair.jobs(pair.alpha)
+
+
+def test_what_was_being_given_is_kept_where_it_runs_if_haresources_was_edited_meanwhile() -> None:
+    pair = giving()
+    pair.alpha.kill_daemon()
+    reconfigured(pair.alpha, (*pair.groups, group("beta", unit("print"))))
+    pair.run(300)
+    pair.alpha.start_daemon()
+    pair.run(5000)
+    assert pair.owners()[SHOP_KEY] == "alpha"
