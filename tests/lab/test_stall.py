@@ -237,7 +237,9 @@ def test_a_systemd_that_wakes_first_and_takes_hbd_for_hung_does_not_make_the_add
             f"\nhbd had its signal {(told.monotonic_us - thawed_us) / 1000:.0f} ms after the thaw; "
             f"both answered until {(both_us[-1] - thawed_us) / 1000:.0f} ms after it"
         )
-    assert f"{ADDRESS} off at once" in told.message
+    # Whichever of its threads wakes first takes it off.
+    by_its_loop = said(old, "addresses off until it was asked", frozen_us)
+    assert f"{ADDRESS} off at once" in told.message or by_its_loop
     assert both_us[-1] - thawed_us < BOTH_US
     # Its event loop has not seen how long it stood still; the next hbd knows all the same.
     assert statistics(old)["longest_stall_ms"] >= LONG_S * 1000 - QUICK.keepalive_ms
