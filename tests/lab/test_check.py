@@ -120,8 +120,8 @@ def test_on_a_clean_pair_nothing_is_found_and_everything_is_told(pair: Lab) -> N
 
 def test_the_files_of_another_directory_are_judged_by_this_machine_but_not_by_its_daemon(pair: Lab) -> None:
     one = pair[ONE]
-    one.run(f"cp -a /etc/ha.d /root/other && echo {ONE} 10.0.0.9 > /root/other/haresources")
-    told: dict[str, Any] = json.loads(one.run("hbctl check --json /root/other").stdout)
+    one.run(f"cp -a /etc/ha.d /etc/other.d && echo {ONE} 10.0.0.9 > /etc/other.d/haresources")
+    told: dict[str, Any] = json.loads(one.run("hbctl check --json /etc/other.d").stdout)
     texts = {(fact["section"], fact["name"]): fact["text"] for fact in told["facts"]}
     assert texts["addresses", "10.0.0.9"] == "eth1, 10.0.0.9/24, by the route 10.0.0.0/24"
     assert texts["addresses", ""].startswith("the netmask is the route's, /24, as with heartbeat's IPaddr")
