@@ -64,7 +64,6 @@ def never_twice(lab: Lab) -> Iterator[None]:
     assert is_idle(lab[ONE])
     assert is_idle(lab[TWO])
     began_us = now_us()
-    died: list[int] = []
     with watch_address(lab, ONE) as one, watch_address(lab, TWO) as two, lab.observer.arp_probe() as arp:
         yield
         arp.wait_for_rounds_until(now_us())
@@ -79,8 +78,9 @@ def never_twice(lab: Lab) -> Iterator[None]:
             if unit in UNITS and kind in ("start", "stop") and entry.fields.get("JOB_RESULT"):
                 changes[name].append((entry.monotonic_us, unit, kind == "start"))
         if not node.is_running:
-            died = [max(entry.monotonic_us for entry in node.journal())]
-            changes[name] += [(died[0], member, False) for member in (ADDRESS, *UNITS)]
+            # Its last line may be that of a start: the machine was lost after it.
+            lost_us = max(entry.monotonic_us for entry in node.journal()) + 1
+            changes[name] += [(lost_us, member, False) for member in (ADDRESS, *UNITS)]
     for member in (ADDRESS, *UNITS):
         held = {ONE: False, TWO: False}
         story = sorted(
