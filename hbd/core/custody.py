@@ -187,11 +187,10 @@ class Custody(CustodyState):
                 same = peer is None or peer.speaks_classic or self._same_digest(peer)
                 owner = peer.name if peer and theirs and theirs.claims and same else ""
                 self.guard.proceed(group, owner, acts=active and not leaving)
+            clear = group.phase is _STARTING and self._clear(group, peer)
             # What was lost and had to wait comes back by what is known now, and not when it was lost.
-            wanted = group.phase is _STARTING or (bool(group.hurt) and fresh)
-            clear = wanted and self._clear(group, peer)
-            yields = bool(group.hurt) and self._can_serve(peer, group)
-            effects, facts = group.advance(now_ms, clear, yields)
+            back = fresh and bool(group.hurt) and self._clear(group, peer, back=True)
+            effects, facts = group.advance(now_ms, clear, back, back and self._can_serve(peer, group))
             if effects or facts:
                 self._take(group, effects, facts)
             if group.changing and group.phase is _IDLE:

@@ -197,6 +197,7 @@ class CustodyState:
             group.posture, epoch, group.provisional, offered, accepted, exchange.asking, group.unable,
             peer_unable, exchange.pinned if offered else group.pinned, group.is_ailing,
             self.guard.alarmed and self.guard.knows_stray_of(group),
+            group.served and group.posture is Posture.STARTING,
         )  # fmt: skip
 
     # ------------------------------------------------------------ of others
@@ -224,9 +225,10 @@ class CustodyState:
         able = peer.report.active and not peer.report.leaving and group.key not in peer.unable
         return able and self._same_digest(peer)
 
-    def _clear(self, group: Group, peer: Peer | None) -> bool:
-        """Whether nobody else, and no other group here, may have the group's resources."""
-        return self.is_free_here(group) and self._is_free_there(group, peer)
+    def _clear(self, group: Group, peer: Peer | None, back: bool = False) -> bool:
+        """Whether nobody else, and no other group here, may have the group's resources. `back`: it is asked
+        for those that were lost, and not for the next of those that are to be started."""
+        return self.is_free_here(group) and self._is_free_there(group, peer, back)
 
     def is_free_here(self, group: Group) -> bool:
         """Whether no other group here may have anything of it running."""
@@ -236,14 +238,14 @@ class CustodyState:
             for other in self.groups.values()
         )
 
-    def _is_free_there(self, group: Group, peer: Peer | None) -> bool:
+    def _is_free_there(self, group: Group, peer: Peer | None, back: bool) -> bool:
         if peer is not None and peer.speaks_classic:
             return self._talk.leaves(group.spec)
         if peer is None:
             return True
         if not (group.provisional or group.restoring) and self._is_stopped_there(group, peer):
             return False
-        if group.provisional or group.only_resumes:
+        if group.provisional or back or group.only_resumes:
             return not claims.objects(peer, group.key, group.claimed_at)
         if claims.may_hold(peer, group.key, self.digest, group.claimed_at):
             return False

@@ -85,7 +85,6 @@ class Group(GroupState):
         assert self.phase is Phase.IDLE
         self.phase, self.epoch, self.failback, self.pinned = Phase.CLAIMED, epoch, failback, pinned
         self.claimed_at, self.reason = None, reason
-        self.resuming = False
         for member in self.members:
             member.ran = False
         self._retries, self._retry_ms = 0, None
@@ -107,8 +106,9 @@ class Group(GroupState):
         self.phase = Phase.STARTED if self.is_whole and not muted else Phase.STARTING
         if held.direction is Direction.STOPPING and held.role is not Role.GIVER:
             self.phase = Phase.STOPPING
+        self.served = self.phase is Phase.STARTED or held.direction is not Direction.STARTING
         for member in self.members:
-            member.ran = member.state is MemberState.STARTED or held.direction is not Direction.STARTING
+            member.ran = member.state is MemberState.STARTED or member.spec.identity not in held.untried
         self.epoch, self.failback, self.pinned = held.epoch, held.failback, not held.failback
         self.provisional, self.muted = True, muted
         self.claimed_at, self.reason = None, "found running when hbd started"
@@ -150,7 +150,6 @@ class Group(GroupState):
         """The peer does not object: it is ours, and muted addresses come back."""
         self.restoring = self.muted
         self.provisional = self.muted = False
-        self.resuming = True
         if self.phase is Phase.STARTED and self._lacks_more_than_hurt:
             self.phase = Phase.STARTING
 
@@ -178,7 +177,7 @@ class Group(GroupState):
             members.append(member)
         gone = [m for m in known.values() if m.state is not MemberState.STOPPED or m is self._job_member]
         self._retired += gone
-        self.resuming, self.gained = False, True
+        self.gained = True
         self.members, self.spec, self._limits = members, spec, limits
         self._by_identity = {member.spec.identity: member for member in members}
         self.hurt = [member for member in self.hurt if member in members]
@@ -196,7 +195,6 @@ class Group(GroupState):
         lost.state, lost.retry_ms, lost.last_error = MemberState.UNKNOWN, due_ms, why
         hurt = {lost, *self.hurt}
         self.hurt = [member for member in self.members if member in hurt]
-        self.resuming = True
         return True
 
     def put_off(self, resource: ResourceSpec, due_ms: int) -> None:
@@ -216,10 +214,11 @@ class Group(GroupState):
     # ------------------------------------------------------------ jobs
 
     def advance(
-        self, now_ms: int, clear: bool, yields: bool = False
+        self, now_ms: int, clear: bool, back: bool = False, yields: bool = False
     ) -> tuple[list[Effect], list[Fact]]:
-        """The next job towards the phase's end. `clear`: nobody else may hold the group. `yields`: it
-        is given up if an address does not come back, since another node can serve it."""
+        """The next job towards the phase's end. `clear`: nobody else may hold what is to be started. `back`:
+        nor what was lost. `yields`: it is given up if an address does not come back, since another node can
+        serve it."""
         if self._job is not None or self.dropping is not None:
             return [], []
         if self._retired:
@@ -227,11 +226,13 @@ class Group(GroupState):
         if self._retired and self.phase in (Phase.STARTING, Phase.STARTED, Phase.STOPPING):
             return self._stop_job(self._retired[-1], now_ms), []
         if self.phase is Phase.STARTING and not self.provisional and not self.muted:
-            return self._advance_start(clear)
+            effects, facts = self._advance_start(clear)
+            if effects or facts:
+                return effects, facts
         if self.phase is Phase.STOPPING:
             return self._advance_stop(now_ms)
-        if self.hurt and self.phase is Phase.STARTED and not self.provisional and not self.muted:
-            return self._put_back(now_ms, clear, yields), []
+        if self.hurt and back and self.is_serving and not self.provisional and not self.muted:
+            return self._put_back(now_ms, yields), []
         if self.phase is Phase.BLOCKED and self._due(now_ms):
             return self._probe_culprit(), []
         return [], []
@@ -258,12 +259,12 @@ class Group(GroupState):
             effects = self._start_job(member, StartResource(member.spec), self._limits.start_ms)
             text = f"Running {member.command} start"
             return [self._log(Level.INFO, Kind.RESOURCE_START, text, member), *effects], []
-        self.phase, self.gained, self.restoring = Phase.STARTED, False, False
+        self.phase, self.served, self.gained, self.restoring = Phase.STARTED, True, False, False
         return [], [GroupStarted()]
 
-    def _put_back(self, now_ms: int, clear: bool, yields: bool) -> list[Effect]:
+    def _put_back(self, now_ms: int, yields: bool) -> list[Effect]:
         for member in self.hurt:
-            if clear and member.retry_ms <= now_ms:
+            if member.retry_ms <= now_ms:
                 self._yields = yields and member.is_address
                 return self._start_job(member, StartResource(member.spec), self._limits.start_ms)
         return []
@@ -300,7 +301,7 @@ class Group(GroupState):
 
     def _idle(self) -> None:
         self.phase, self.provisional, self.muted, self.claimed_at = Phase.IDLE, False, False, None
-        self._leaving = self.resuming = self.restoring = False
+        self._leaving = self.served = self.restoring = False
         self._retries, self._retry_ms = 0, None
 
     def ended(self, now_ms: int, job: JobId, outcome: Outcome) -> tuple[list[Effect], list[Fact]] | None:
@@ -338,10 +339,10 @@ class Group(GroupState):
         member.state, member.last_error = MemberState.UNKNOWN, outcome.reason
         text = f"{member.spec.name} did not start: {outcome.reason}"
         effects: list[Effect] = [self._log(Level.ERROR, Kind.RESOURCE_FAILED, text, member)]
-        if self.phase is Phase.STARTED and not self._yields:
-            return effects, [PutBackFailed(member.spec)]
-        if self.phase not in (Phase.STARTING, Phase.STARTED):
+        if self.phase not in (Phase.STARTING, Phase.STARTED) or member not in self.members:
             return effects, []
+        if member in self.hurt and not self._yields:
+            return effects, [PutBackFailed(member.spec)]
         text = f"Giving up resources due to failure of {member.spec.name}"
         effects.append(self._log(Level.CRIT, Kind.GROUP_UNABLE, text, member))
         self.unable = True

@@ -56,7 +56,7 @@ class Member:
     retry_ms: int = 0
     """For one that was lost: when it is to be put back."""
     ran: bool = False
-    """It was started under the present claim, by this life of hbd or by the one before."""
+    """It was started under the present claim, by this life of hbd or by an earlier one."""
 
     @property
     def command(self) -> str:
@@ -102,8 +102,8 @@ class GroupState:
         self.reason = ""
         self.claimed_at: tuple[int, int] | None = None
         """(generation, seq) of our first report that carried the present claim."""
-        self.resuming = False
-        """What is to be started ran under this claim before: an absence or somebody's hand took it away."""
+        self.served = False
+        """All of it ran under the present claim: what is missing was lost, or given by a reload since."""
         self.restoring = False
         """The addresses that a mute took off are to come back, frozen or not."""
         self.changing = False
@@ -170,10 +170,13 @@ class GroupState:
     @property
     def only_resumes(self) -> bool:
         """What is to be started next ran under this claim before: what a reload gave it did not."""
-        if not self.resuming:
-            return False
         member = self.next_to_start
         return member is None or member.ran
+
+    @property
+    def is_serving(self) -> bool:
+        """All of it ran here, and nobody has said that it is to be stopped."""
+        return self.phase is _STARTED or (self.served and self.phase is Phase.STARTING)
 
     @property
     def is_ailing(self) -> bool:
@@ -198,8 +201,8 @@ class GroupState:
 
     @property
     def at_rest(self) -> bool:
-        """Started, and no job on it."""
-        return self.phase is Phase.STARTED and self._job is None and self.dropping is None
+        """It serves, be it with less than a reload gave it, and no job is on it."""
+        return self.is_serving and self._job is None and self.dropping is None
 
     @property
     def has_arrived(self) -> bool:
@@ -233,12 +236,16 @@ class GroupState:
             return None
         held = self._held
         direction, failback = _DIRECTION[self.phase], self.failback and not self.pinned
+        if self.is_serving:
+            direction = Direction.STARTED
         resources = tuple([member.spec for member in (*self.members, *self._retired)])
+        untried = tuple([member.spec.identity for member in self.members if not member.ran])
         # The same object for as long as it is the same: it is asked for in most steps, and compared.
-        if held is None or (held.direction, held.epoch, held.failback, held.resources) != (
-            direction, self.epoch, failback, resources
-        ):  # fmt: skip
-            held = self._held = HeldGroup(self.key, direction, self.epoch, failback, resources)
+        if held is None or (
+            held.direction, held.epoch, held.failback, held.resources, held.untried
+        ) != (direction, self.epoch, failback, resources, untried):  # fmt: skip
+            held = HeldGroup(self.key, direction, self.epoch, failback, resources, untried=untried)
+            self._held = held
         return held
 
     @property
@@ -258,7 +265,7 @@ class GroupState:
 
     def deadline_ms(self, now_ms: int) -> int | None:
         """When something of it is due; what is overdue waits for something else."""
-        if not self.hurt or self.phase is not Phase.STARTED:
+        if not self.hurt or not self.is_serving:
             return self._retry_ms
         return min((m.retry_ms for m in self.hurt if m.retry_ms > now_ms), default=self._retry_ms)
 

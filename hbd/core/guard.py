@@ -32,7 +32,7 @@ from hbd.core.effects import (
 )
 from hbd.core.events import Condition, JobId, Outcome, ResourceSeen, Result
 from hbd.core.groups import Group
-from hbd.core.groupstate import Member, MemberState, Phase
+from hbd.core.groupstate import OVERRUN_MS, Member, MemberState, Phase
 
 WAITS_MS = (0, 0, 0, 10_000, 20_000, 40_000, 60_000)
 """How long the first, second, ... repair waits; the last for all that follow."""
@@ -79,7 +79,8 @@ class Guard:
         self._paces: dict[ResourceSpec, Pace] = {}
         self._due_ms: dict[ResourceSpec, int] = {}
         """When a stray is to be stopped."""
-        self._stops: dict[JobId, tuple[Group, ResourceSpec]] = {}
+        self._stops: dict[JobId, tuple[Group, ResourceSpec, int]] = {}
+        """Of strays, and when each is over at the latest."""
         self._lost: dict[tuple[Level, Kind, str], list[tuple[Group, ResourceSpec]]] = {}
         """What is to be said of those that are put back in this step."""
 
@@ -146,9 +147,9 @@ class Guard:
         """
         if group.phase is not Phase.IDLE:
             return False
-        if any(each is group for each, _ in self._stops.values()):
-            return True
         now_ms = self._desk.now.ms
+        if any(each is group and now_ms <= due_ms for each, _, due_ms in self._stops.values()):
+            return True
         return any(
             event.condition is not Condition.STOPPED and not event.aside and group.has(resource)
             and self._due_ms.get(resource, now_ms) <= now_ms and self._is_stray(resource)
@@ -182,11 +183,16 @@ class Guard:
     def proceed(self, group: Group, owner: str, *, acts: bool) -> None:
         """Deal with what does not fit. The peer's view is fresh; `owner` is its name if it claims the group
         in the same configuration, and `acts` whether this node takes part in serving."""
-        for job, (each, _) in list(self._stops.items()):
-            if each is group and group.phase is not Phase.IDLE:
+        for job, (each, _, due_ms) in list(self._stops.items()):
+            if each is not group:
+                continue
+            if group.phase is not Phase.IDLE:
                 # It is about to be ours: the stop must not come after our start.
                 del self._stops[job]
                 self._desk.emit_job(AbandonJob(job))
+            elif self._desk.now.ms > due_ms:
+                self._desk.emit_job(AbandonJob(job))
+                self.job_done(job, Outcome(Result.UNKNOWN, "the end of its stop was not told"))
         for member in group.members:
             event = self._seen.get(member.spec)
             if event is None:
@@ -278,7 +284,7 @@ class Guard:
         return not any(resource.identity in group.may_be_running for group in self._groups.values())
 
     def _stop(self, group: Group, resource: ResourceSpec, owner: str) -> None:
-        if any(stopped == resource for _, stopped in self._stops.values()):
+        if any(stopped == resource for _, stopped, _ in self._stops.values()):
             return
         now_ms = self._desk.now.ms
         if self._told.get(resource) != owner:
@@ -291,7 +297,7 @@ class Guard:
         if not owner or self._due_ms.get(resource, now_ms) > now_ms:
             return
         job = self._desk.new_job()
-        self._stops[job] = (group, resource)
+        self._stops[job] = (group, resource, now_ms + STOP_LIMIT_MS + OVERRUN_MS)
         if isinstance(resource, AddressResource):
             self._desk.emit_job(StartJob(job, DropAddresses((resource,)), STOP_LIMIT_MS))
         else:
@@ -301,7 +307,7 @@ class Guard:
         """Whether the job was a stray's stop."""
         if job not in self._stops:
             return False
-        group, resource = self._stops.pop(job)
+        group, resource, _ = self._stops.pop(job)
         if outcome.result is Result.OK:
             self._forget(resource)
             return True

@@ -159,7 +159,7 @@ def _group(config: Config, custody: Custody, group: Group, peer: Peer | None) ->
     theirs = None if peer is None or peer.dead else custody.entry_of(peer, group)
     if group.claims or theirs is None or not theirs.claims:
         # Nobody is called the owner before its jobs have confirmed it.
-        owns = group.phase in (Phase.STARTED, Phase.STOPPING, Phase.BLOCKED)
+        owns = group.is_serving or group.phase in (Phase.STOPPING, Phase.BLOCKED)
         state = _STATE[group.posture]
         gone = custody.guard.gone_from(group)
         if (group.phase is Phase.IDLE and group.unable) or group.is_ailing or gone:
@@ -169,12 +169,12 @@ def _group(config: Config, custody: Custody, group: Group, peer: Peer | None) ->
             _resources(group, gone=gone), group.reason,
         )  # fmt: skip
     assert peer is not None
-    owner = peer.name if theirs.posture in (Posture.RUNNING, Posture.STOPPING, Posture.BLOCKED) else ""
+    owns = theirs.served or theirs.posture in (Posture.RUNNING, Posture.STOPPING, Posture.BLOCKED)
     reason = f"{peer.name} reports it as {_STATE[theirs.posture].value}"
     if group.unable:
         reason += f"; it did not start here: {group.reason}"
     return GroupView(
-        group.spec.name, group.spec.home, owner,
+        group.spec.name, group.spec.home, peer.name if owns else "",
         GroupState.FAILED if theirs.ailing else _STATE[theirs.posture],
         _resources(group, _STATE[theirs.posture]), reason,
     )  # fmt: skip

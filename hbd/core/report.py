@@ -69,6 +69,8 @@ class Entry:
     """It runs but for a member that was lost and does not come back."""
     strayed: bool = False
     """Somebody else has started something of it here; that is stopped as soon as the peer claims it."""
+    served: bool = False
+    """All of it ran here under this claim; what is being started now was lost, or given by a reload."""
 
     @property
     def claims(self) -> bool:
@@ -84,7 +86,7 @@ NOTHING = same_entry()
 _FLAGS = (
     ("x", "provisional"), ("o", "offered"), ("a", "accepted"), ("t", "asked"),
     ("u", "unable"), ("v", "peer_unable"), ("n", "pinned"),
-    ("w", "ailing"), ("y", "strayed"),
+    ("w", "ailing"), ("y", "strayed"), ("h", "served"),
 )  # fmt: skip
 _FAILBACK = {AutoFailback.ON: "1", AutoFailback.OFF: "0", AutoFailback.LEGACY: "L"}
 _POSTURES = {posture.value: posture for posture in Posture}

@@ -56,7 +56,7 @@ class Driven:
                     raise AssertionError(effect)
 
     def advance(self, clear: bool = True) -> None:
-        self.take(*self.group.advance(self.now_ms, clear))
+        self.take(*self.group.advance(self.now_ms, clear, back=clear))
 
     def ends(self, outcome: Outcome = OK) -> None:
         """The running job ends, and the next one begins."""
@@ -433,7 +433,7 @@ def test_what_was_lost_and_does_not_start_again_leaves_the_rest_running() -> Non
 def test_a_lost_address_that_does_not_come_back_is_given_up_where_another_node_can_serve_it() -> None:
     driven = started()
     assert driven.group.vanished(ADDRESS)
-    driven.take(*driven.group.advance(0, clear=True, yields=True))
+    driven.take(*driven.group.advance(0, clear=True, back=True, yields=True))
     driven.ends(FAILED)
     assert driven.group.unable
     assert driven.new() == ["start 10.0.0.1 1000", "stop db.service 2000"]

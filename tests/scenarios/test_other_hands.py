@@ -389,3 +389,20 @@ def test_a_lost_one_is_put_back_all_the_same_when_the_stray_elsewhere_does_not_s
     pair.alpha.lose(DB)
     pair.until(lambda: DB.identity in pair.alpha.running, 1000)
     pair.until(lambda: DB.identity not in pair.beta.running, 61_000)
+
+
+def test_a_stop_of_a_stray_whose_end_is_never_told_keeps_the_owner_waiting_no_longer_than_it_may_take() -> None:
+    pair = Pair().started()
+    pair.beta.troubles.slow[DB.identity] = 500
+    pair.beta.appear(DB)
+    pair.run(50)
+    pair.beta.forget_jobs()
+    pair.run(1000)
+    assert DB.identity not in pair.beta.running
+    lost_ms = pair.now_ms
+    pair.alpha.lose(ADDRESS)
+    pair.run(30_000)
+    assert ADDRESS.identity not in pair.alpha.running
+    pair.until(lambda: ADDRESS.identity in pair.alpha.running, 5000)
+    text = "db should not run here and did not stop: the end of its stop was not told; trying again in 10 s"
+    assert pair.logged(pair.beta, text, lost_ms)

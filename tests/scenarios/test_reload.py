@@ -8,6 +8,7 @@ import pytest
 
 from hbd.config.model import AutoFailback, Bcast, GroupSpec
 from hbd.core.events import Reload, Stop
+from hbd.core.views import GroupState
 from tests.scenarios.pair import (
     FILES,
     FILES_KEY,
@@ -254,3 +255,53 @@ def test_a_group_is_not_handed_to_a_node_that_may_not_start_it_before_something_
     pair.beta.power_on()
     pair.run(60_000)
     assert pair.owners()[FILES.key] == "alpha"
+
+
+def given_more(pair: Pair) -> Pair:
+    """alpha, and not beta, was told that SHOP has a further unit."""
+    more = (replace(SHOP, resources=(*SHOP.resources, unit("mail"))), FILES)
+    assert pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more))).refused is None
+    pair.run(3000)
+    return pair
+
+
+def test_what_ran_before_an_edit_that_the_other_node_does_not_know_yet_comes_back_after_a_kill() -> None:
+    pair = given_more(Pair().started())
+    pair.alpha.kill_daemon()
+    asked_ms = pair.now_ms
+    pair.alpha.take_away(SHOP.resources[0])  # As hbd does itself when systemd kills it after a pause.
+    pair.alpha.start_daemon()
+    pair.run(3000)
+    assert pair.jobs(pair.alpha, asked_ms) == ["start 10.0.0.1"]
+    assert "mail.service" not in pair.alpha.running
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_what_is_taken_away_comes_back_while_the_other_node_does_not_know_an_edit_yet(position: int) -> None:
+    pair = given_more(Pair().started())
+    asked_ms = pair.now_ms
+    lost = SHOP.resources[position]
+    pair.alpha.lose(lost)
+    pair.run(3000)
+    assert lost.identity in pair.alpha.running
+    assert len(pair.jobs(pair.alpha, asked_ms)) == 1
+    assert pair.owners() == at_home(GROUPS)
+
+
+def test_a_group_that_gets_more_is_still_said_to_be_where_it_runs_on_either_node() -> None:
+    pair = given_more(Pair().started())
+    for node in (pair.alpha, pair.beta):
+        shop = next(each for each in pair.view(node).groups if each.name == "10.0.0.1")
+        assert (shop.owner, shop.state) == ("alpha", GroupState.STARTING)
+
+
+def test_a_group_that_starts_for_the_first_time_is_nobodys_before_all_of_it_runs() -> None:
+    pair = Pair()
+    pair.alpha.troubles.slow["db.service"] = 5000
+    pair.alpha.power_on()
+    pair.beta.power_on()
+    pair.until(lambda: "web.service" in pair.alpha.running, 20_000)
+    pair.run(500)
+    for node in (pair.alpha, pair.beta):
+        shop = next(each for each in pair.view(node).groups if each.name == "10.0.0.1")
+        assert (shop.owner, shop.state) == ("", GroupState.STARTING)
