@@ -23,7 +23,7 @@ def encode_held(groups: tuple[HeldGroup, ...]) -> bytes:
                 "partner": group.partner,
                 "overruled": group.overruled,
                 "muted": group.muted,
-                "untried": group.untried,
+                "given": group.given,
                 "resources": [_encode_resource(resource) for resource in group.resources],
             }
             for group in groups
@@ -46,7 +46,7 @@ def decode_held(text: bytes) -> tuple[HeldGroup, ...]:
                 group.get("partner", 0),
                 group.get("overruled", False),
                 group.get("muted", False),
-                tuple(group["untried"]),
+                tuple(group.get("given", ())),
             )
             for group in json.loads(text)["groups"]
         )

@@ -105,8 +105,8 @@ class HeldGroup:
     """An operator has it here, although this node reaches less (`ipfail.py`)."""
     muted: bool = False
     """Its addresses are off, and it waits for the peer's answer: its next life has to wait, too."""
-    untried: tuple[str, ...] = ()
-    """Identities of the resources that were not yet started under this claim: the peer may not know of them."""
+    given: tuple[str, ...] = ()
+    """Identities of what a reload added while the rest ran: the peer may not know of it yet."""
 
 
 @dataclass(frozen=True, slots=True)

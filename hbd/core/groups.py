@@ -86,7 +86,7 @@ class Group(GroupState):
         self.phase, self.epoch, self.failback, self.pinned = Phase.CLAIMED, epoch, failback, pinned
         self.claimed_at, self.reason = None, reason
         for member in self.members:
-            member.ran = False
+            member.ran = member.given = False
         self._retries, self._retry_ms = 0, None
 
     def retract(self, reason: str) -> None:
@@ -108,7 +108,8 @@ class Group(GroupState):
             self.phase = Phase.STOPPING
         self.served = self.phase is Phase.STARTED or held.direction is not Direction.STARTING
         for member in self.members:
-            member.ran = member.state is MemberState.STARTED or member.spec.identity not in held.untried
+            member.given = self.served and member.spec.identity in held.given
+            member.ran = member.state is MemberState.STARTED or (self.served and not member.given)
         self.epoch, self.failback, self.pinned = held.epoch, held.failback, not held.failback
         self.provisional, self.muted = True, muted
         self.claimed_at, self.reason = None, "found running when hbd started"
@@ -171,7 +172,7 @@ class Group(GroupState):
         for resource in spec.resources:
             member = known.pop(resource.identity, None)
             if member is None:
-                member = Member(resource)
+                member = Member(resource, given=self.is_serving)
                 self.claimed_at = None  # What the peer said to the claim so far, it did not say of this one.
             member.spec = resource
             members.append(member)
@@ -260,6 +261,8 @@ class Group(GroupState):
             text = f"Running {member.command} start"
             return [self._log(Level.INFO, Kind.RESOURCE_START, text, member), *effects], []
         self.phase, self.served, self.gained, self.restoring = Phase.STARTED, True, False, False
+        for each in self.members:
+            each.given = False
         return [], [GroupStarted()]
 
     def _put_back(self, now_ms: int, yields: bool) -> list[Effect]:

@@ -57,6 +57,8 @@ class Member:
     """For one that was lost: when it is to be put back."""
     ran: bool = False
     """It was started under the present claim, by this life of hbd or by an earlier one."""
+    given: bool = False
+    """A reload added it while the rest ran, and they have not all run together yet."""
 
     @property
     def command(self) -> str:
@@ -239,12 +241,12 @@ class GroupState:
         if self.is_serving:
             direction = Direction.STARTED
         resources = tuple([member.spec for member in (*self.members, *self._retired)])
-        untried = tuple([member.spec.identity for member in self.members if not member.ran])
+        given = tuple([member.spec.identity for member in self.members if member.given])
         # The same object for as long as it is the same: it is asked for in most steps, and compared.
         if held is None or (
-            held.direction, held.epoch, held.failback, held.resources, held.untried
-        ) != (direction, self.epoch, failback, resources, untried):  # fmt: skip
-            held = HeldGroup(self.key, direction, self.epoch, failback, resources, untried=untried)
+            held.direction, held.epoch, held.failback, held.resources, held.given
+        ) != (direction, self.epoch, failback, resources, given):  # fmt: skip
+            held = HeldGroup(self.key, direction, self.epoch, failback, resources, given=given)
             self._held = held
         return held
 

@@ -11,7 +11,7 @@ from hbd.core.claims import Peer, PeerKind
 from hbd.core.custody import Custody
 from hbd.core.exchange import Stage
 from hbd.core.groups import Group
-from hbd.core.groupstate import Phase
+from hbd.core.groupstate import MemberState, Phase
 from hbd.core.membership import Membership
 from hbd.core.records import Evidence, Explanation
 from hbd.core.report import Posture
@@ -54,6 +54,8 @@ class Why:
                 said = [f"{self._me} wants it ({self._reason(group, peer)}) and waits {self._for(peer)}."]
             case Phase.STARTING if group.provisional:
                 said = [self._waiting(group, peer)]
+            case Phase.STARTING if group.served:
+                said = [*self._because_here(group, peer), *self._growing(group, peer)]
             case Phase.STARTING:
                 said = [f"{self._me} starts it: {self._reason(group, peer)}."]
                 if group.job is None and not self._custody.is_free_here(group):
@@ -102,11 +104,23 @@ class Why:
             said.append("An operator moved it here, so it does not go home by itself.")
         return said
 
+    def _growing(self, group: Group, peer: Peer | None) -> list[str]:
+        """What a reload gave it, and why that does not run yet."""
+        given = [m.spec.name for m in group.members if not m.ran and m.state is not MemberState.STARTED]
+        if not given or group.next_to_start is None or group.next_to_start.ran:
+            return []
+        if group.job is not None:
+            return ["It was given more by a reload, which is being started."]
+        why = self._for(peer)
+        if peer is not None and self._differs(peer) and not (peer.dead or peer.gone):
+            why = f"until haresources on {peer.name} means the same as here"
+        return [f"A reload gave it {', '.join(given)}, not started yet: that waits {why}."]
+
     def _because_not_here(self, group: Group, peer: Peer | None) -> list[str]:
         said = []
         theirs = None if peer is None or peer.dead or peer.gone else self._custody.entry_of(peer, group)
         if peer is not None and theirs is not None and theirs.posture is not Posture.NONE:
-            said.append(_THEIRS[theirs.posture].format(peer.name))
+            said.append((_MORE if theirs.served else _THEIRS[theirs.posture]).format(peer.name))
         elif self._leaving:
             said.append(f"hbd is being stopped on {self._me}.")
         elif self._membership.status != "active":
@@ -277,6 +291,7 @@ class Why:
         return [f"So does a ping node or a carrier that {self._me} misses and {peer} does not (ipfail)."]
 
 
+_MORE = "{0} has it, but not all of it runs there yet."
 _THEIRS = {
     Posture.CLAIMED: "{0} is about to start it.",
     Posture.STARTING: "{0} starts it.",

@@ -102,7 +102,7 @@ def successors(shown: Snapshot) -> list[tuple[str, bool]]:
     sentences = []
     for owner in dict.fromkeys(group.owner for group in shown.groups if group.owner):
         held = [group for group in shown.groups if group.owner == owner]
-        served = [group.name for group in held if _is_served(group)]
+        served = [_as_served(group) for group in held if _is_served(group) or _lacking(group)]
         text = f"{owner} serves {_listed(served)}." if served else (
             f"{owner} has {_listed([group.name for group in held])}, not served now."
         )  # fmt: skip
@@ -181,7 +181,25 @@ def _is_served(group: Group) -> bool:
     return group.state == "started" and bool(group.owner)
 
 
+def _lacking(group: Group) -> list[str]:
+    """What does not run, of a group that serves all the same: its addresses are there."""
+    if not group.owner or group.state not in ("starting", "failed"):
+        return []
+    missing = [resource for resource in group.resources if resource.state != "started"]
+    if len(missing) == len(group.resources) or any(resource.kind == "address" for resource in missing):
+        return []
+    return [resource.name for resource in missing]
+
+
+def _as_served(group: Group) -> str:
+    lacking = _lacking(group)
+    return f"{group.name} without {_listed(lacking)}" if lacking else group.name
+
+
 def _group_problem(group: Group) -> str:
+    lacking = _listed(_lacking(group))
+    if group.state == "starting" and lacking:
+        return f"group {group.name} runs on {group.owner} without {lacking}; see hbctl why {group.name}"
     if group.state in ("failed", "blocked"):
         return f"group {group.name} is {group.state}; see hbctl why {group.name}"
     if not group.owner:

@@ -128,6 +128,22 @@ def test_of_a_group_that_is_not_served_where_it_is_one_hears_too_who_could_take_
     assert not render.is_whole(failed)
 
 
+def test_what_does_not_run_of_a_group_is_named_beside_it_if_its_address_is_there() -> None:
+    added = Resource("smb", "unit", "smb.service", GROUP_PATH, "starting", "")
+    more = replace(WHOLE.groups[0], state="starting", resources=[*WHOLE.groups[0].resources, added])
+    shown = replace(WHOLE, groups=[more])
+
+    assert render.successors(shown)[0][0] == (
+        "linuxha1 serves 192.168.85.3 without smb. If it fails, linuxha2 takes over."
+    )
+    assert render.problems(shown) == [
+        "group 192.168.85.3 runs on linuxha1 without smb; see hbctl why 192.168.85.3"
+    ]
+    address = replace(more.resources[0], state="starting")
+    missing = replace(shown, groups=[replace(more, resources=[address, *more.resources[1:]])])
+    assert render.successors(missing)[0][0].startswith("linuxha1 has 192.168.85.3, not served now.")
+
+
 def test_what_stands_in_the_way_of_the_node_that_serves_does_not_matter() -> None:
     held = replace(WHOLE.nodes[0], obstacles=["has no carrier for an address of 1 group"])
     shown = replace(WHOLE, nodes=[held, *WHOLE.nodes[1:]])

@@ -36,7 +36,7 @@ GROUP = HeldGroup(
         AddressResource("2001:db8::3", "2001:db8::3"),
         ScriptResource('disk::a::"ip":"8', "/etc/ha.d/resource.d/disk", ("a", '"ip":"8')),
     ),
-    Role.TAKER, 1_700_000_000, overruled=True,
+    Role.TAKER, 1_700_000_000, overruled=True, given=("httpd.service",),
 )  # fmt: skip
 PEER = PeerRecord("linuxha2", bytes(range(16)), 1_700_000_000)
 

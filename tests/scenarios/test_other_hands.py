@@ -391,7 +391,7 @@ def test_a_lost_one_is_put_back_all_the_same_when_the_stray_elsewhere_does_not_s
     pair.until(lambda: DB.identity not in pair.beta.running, 61_000)
 
 
-def test_a_stop_of_a_stray_whose_end_is_never_told_keeps_the_owner_waiting_no_longer_than_it_may_take() -> None:
+def test_a_stop_of_a_stray_whose_end_is_never_told_keeps_the_owner_waiting_for_so_long_only() -> None:
     pair = Pair().started()
     pair.beta.troubles.slow[DB.identity] = 500
     pair.beta.appear(DB)

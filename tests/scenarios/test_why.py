@@ -245,3 +245,23 @@ def test_no_sentence_offers_what_would_be_refused() -> None:
 
 def key_of(name: str) -> str:
     return {SHOP_NAME: SHOP.key, FILES_NAME: FILES.key}[name]
+
+
+def test_of_what_a_reload_gave_to_a_group_on_one_node() -> None:
+    pair = Pair(AutoFailback.OFF).started()
+    more = (group("alpha", *SHOP.resources, unit("mail")), FILES)
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more)))
+    pair.run(3000)
+    assert why(pair.alpha, SHOP_NAME).because == (
+        "alpha has it: this is its home node.",
+        "A reload gave it mail, not started yet: "
+        "that waits until haresources on beta means the same as here.",
+    )
+    assert why(pair.beta, SHOP_NAME).because == ("alpha has it, but not all of it runs there yet.",)
+    pair.alpha.troubles.slow["mail.service"] = 500
+    pair.ask(pair.beta, Reload(reconfigured(pair.beta, more)))
+    pair.until(lambda: "start mail.service" in pair.jobs(pair.alpha), 1000)
+    assert why(pair.alpha, SHOP_NAME).because == (
+        "alpha has it: this is its home node.",
+        "It was given more by a reload, which is being started.",
+    )
