@@ -170,13 +170,15 @@ def _group(config: Config, custody: Custody, group: Group, peer: Peer | None) ->
         )  # fmt: skip
     assert peer is not None
     owns = theirs.served or theirs.posture in (Posture.RUNNING, Posture.STOPPING, Posture.BLOCKED)
-    reason = f"{peer.name} reports it as {_STATE[theirs.posture].value}"
+    state = _STATE[theirs.posture]
+    if theirs.served and not theirs.provisional and peer.report and peer.report.digest != custody.digest:
+        state = GroupState.STARTED  # What a reload gave it there is nothing that this node knows of.
+    reason = f"{peer.name} reports it as {state.value}"
     if group.unable:
         reason += f"; it did not start here: {group.reason}"
     return GroupView(
         group.spec.name, group.spec.home, peer.name if owns else "",
-        GroupState.FAILED if theirs.ailing else _STATE[theirs.posture],
-        _resources(group, _STATE[theirs.posture]), reason,
+        GroupState.FAILED if theirs.ailing else state, _resources(group, state), reason,
     )  # fmt: skip
 
 

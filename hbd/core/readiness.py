@@ -26,10 +26,8 @@ def of_peer(peer: Peer, status: str, custody: Custody, frozen: bool) -> tuple[st
         return ()  # heartbeat 3.0.6 says nothing of the kind.
     if report.groups is None:
         return (UNSURE,)
-    differs = report.digest != custody.digest
     cut = 0 if report.reach is None else report.reach.cut
     return (
-        *(("has a haresources that means other resources",) if differs else ()),
         *(
             f"could not start {group.spec.name}"
             for key, group in custody.groups.items()

@@ -99,6 +99,7 @@ def summary(shown: Snapshot) -> str:
 def successors(shown: Snapshot) -> list[tuple[str, bool]]:
     """For each node that has something what it serves and who takes over; and whether somebody does."""
     members = [node for node in shown.nodes if node.kind == "normal"]
+    differing = _differing(shown)
     sentences = []
     for owner in dict.fromkeys(group.owner for group in shown.groups if group.owner):
         held = [group for group in shown.groups if group.owner == owner]
@@ -108,13 +109,20 @@ def successors(shown: Snapshot) -> list[tuple[str, bool]]:
         )  # fmt: skip
         others = [node for node in members if node.name != owner]
         able = [node.name for node in others if not node.obstacles]
-        if able:
+        if able and differing:
+            text += f" If it fails, {' or '.join(able)} takes over what the haresources there has of it."
+        elif able:
             text += f" If it fails, {' or '.join(able)} takes over."
         elif others:
             causes = "; ".join(f"{node.name} {' and '.join(node.obstacles)}" for node in others)
             text += f" If it fails, nobody takes over: {causes}."
-        sentences.append((text, bool(able) or not others))
+        sentences.append((text, (bool(able) and not differing) or not others))
     return sentences
+
+
+def _differing(shown: Snapshot) -> list[str]:
+    """Nodes that are known to have another haresources than this one."""
+    return [node.name for node in shown.nodes if node.haresources == "different"]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -133,6 +141,7 @@ def problems(shown: Snapshot) -> list[str]:
     return [
         *([FROZEN] if shown.cluster.frozen else []),
         *stuck(shown),
+        *(f"haresources on {name} is another: nothing new is started" for name in _differing(shown)),
         *(
             _resource_problem(resource)
             for group in shown.groups

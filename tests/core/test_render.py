@@ -144,6 +144,17 @@ def test_what_does_not_run_of_a_group_is_named_beside_it_if_its_address_is_there
     assert render.successors(missing)[0][0].startswith("linuxha1 has 192.168.85.3, not served now.")
 
 
+def test_a_node_with_another_haresources_takes_over_what_that_has() -> None:
+    other = replace(WHOLE.nodes[1], haresources="different")
+    shown = replace(WHOLE, nodes=[WHOLE.nodes[0], other, *WHOLE.nodes[2:]])
+
+    assert render.successors(shown) == [(
+        "linuxha1 serves 192.168.85.3. "
+        "If it fails, linuxha2 takes over what the haresources there has of it.", False,
+    )]  # fmt: skip
+    assert render.problems(shown) == ["haresources on linuxha2 is another: nothing new is started"]
+
+
 def test_what_stands_in_the_way_of_the_node_that_serves_does_not_matter() -> None:
     held = replace(WHOLE.nodes[0], obstacles=["has no carrier for an address of 1 group"])
     shown = replace(WHOLE, nodes=[held, *WHOLE.nodes[1:]])

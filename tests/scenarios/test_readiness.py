@@ -5,6 +5,7 @@ from __future__ import annotations
 from hbd.core.events import Reload, Stop
 from hbd.core.losses import WINDOW
 from hbd.core.message import Message
+from hbd.core.views import Agreement
 from hbd.sim.machines import Machine
 from tests.scenarios.pair import GROUPS, SHOP, TIMING, Pair, all_on, reconfigured
 from tests.scenarios.pinged import at_rest
@@ -60,13 +61,18 @@ def test_a_node_where_a_group_did_not_start_says_so_and_the_other_knows_it() -> 
         assert obstacles(pair, pair.beta, seen_by) == ()
 
 
-def test_a_node_with_another_haresources_cannot_take_over() -> None:
+def test_a_node_with_another_haresources_can_take_over_and_is_known_to_have_it() -> None:
+    """It takes what it has in its own."""
     pair = Pair().started()
     pair.ask(pair.beta, Reload(reconfigured(pair.beta, GROUPS[:1])))
     pair.run(2 * TIMING.keepalive_ms)
 
-    assert obstacles(pair, pair.beta, pair.alpha) == ("has a haresources that means other resources",)
-    assert obstacles(pair, pair.alpha, pair.beta) == ("has a haresources that means other resources",)
+    for node, other in ((pair.alpha, pair.beta), (pair.beta, pair.alpha)):
+        assert obstacles(pair, other, node) == ()
+        seen = next(each for each in pair.view(node).nodes if each.name == other.name)
+        assert seen.haresources is Agreement.DIFFERENT
+    pair.alpha.power_off()
+    pair.until(lambda: SHOP.resources[0].identity in pair.beta.running, 5000)
 
 
 def test_a_link_that_loses_every_third_heartbeat_is_weak_until_it_does_not() -> None:

@@ -288,11 +288,22 @@ def test_what_is_taken_away_comes_back_while_the_other_node_does_not_know_an_edi
     assert pair.owners() == at_home(GROUPS)
 
 
-def test_a_group_that_gets_more_is_still_said_to_be_where_it_runs_on_either_node() -> None:
+def test_a_group_that_gets_more_is_still_said_to_be_where_it_runs() -> None:
     pair = given_more(Pair().started())
+    pair.alpha.troubles.slow["mail.service"] = 1000
+    pair.ask(pair.beta, Reload(reconfigured(pair.beta, pair.alpha.config.groups)))
+    pair.until(lambda: "start mail.service" in pair.jobs(pair.alpha), 1000)
+    pair.run(500)
     for node in (pair.alpha, pair.beta):
         shop = next(each for each in pair.view(node).groups if each.name == "10.0.0.1")
         assert (shop.owner, shop.state) == ("alpha", GroupState.STARTING)
+
+
+def test_what_a_reload_gave_is_no_business_of_a_node_that_does_not_know_it() -> None:
+    pair = given_more(Pair().started())
+    shop = next(each for each in pair.view(pair.beta).groups if each.name == "10.0.0.1")
+    assert (shop.owner, shop.state) == ("alpha", GroupState.STARTED)
+    assert {resource.state for resource in shop.resources} == {GroupState.STARTED}
 
 
 def test_a_group_that_starts_for_the_first_time_is_nobodys_before_all_of_it_runs() -> None:
