@@ -78,9 +78,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the machines' journals below the failure of a test that used a lab."""
+    """Show the machines' journals below the failure of a test that used a lab, or of what prepared it."""
     report = yield
-    if report.when == "call" and report.failed:
+    if report.failed:
         for used in _labs(getattr(item, "funcargs", {})):
             report.sections += [(f"journal of {used.name}-{name}", _tail(used, name)) for name in used.nodes]
     return report

@@ -26,6 +26,8 @@ TIMINGS = Timings(400, 1000, 2000, 4000)
 
 Owners = Mapping[str, str]
 
+_LINES = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
@@ -53,6 +55,34 @@ class Mixed:
     def start_ours(self) -> None:
         cluster.start(self.lab, self.ours.name)
 
+    def begin(self) -> None:
+        """Both start at the same time; it returns when each has its own group. Raises LabError."""
+
+        def settled() -> None:
+            self.start()
+            self.settle(HOMES)
+
+        self.unless_spoilt(settled, self.end)
+
+    def unless_spoilt(self, deed: Callable[[], None], afresh: Callable[[], None]) -> None:
+        """`classic.unless_spoilt` with the one 3.0.6 there is."""
+        classic.unless_spoilt([self.real], deed, afresh)
+
+    def begin_anew(self) -> None:
+        """As it was when the fixtures had begun, whatever has become of either."""
+        self.end()
+        self.begin()
+
+    def end(self) -> None:
+        """Neither runs; 3.0.6 loses its power, as it does not stop while it waits for what was lost."""
+        for node in (self.real, self.ours):
+            self.lab.network.restore(node.name)
+            if node is self.real and node.is_running:
+                node.power_kill()
+            if not node.is_running:
+                node.boot()
+        self.stop_ours()
+
     def stop_real(self) -> None:
         classic.stop(self.lab, self.real.name)
 
@@ -72,7 +102,8 @@ class Mixed:
         try:
             wait_until(lambda: held(self.lab) == wanted, timeout, "", 0.1)
         except LabError:
-            raise LabError(f"not so within {timeout:g} s: {held(self.lab)}\nwanted: {wanted}") from None
+            text = f"not so within {timeout:g} s: {held(self.lab)}\nwanted: {wanted}\n{self.last_words()}"
+            raise LabError(text) from None
 
     def settle(
         self, owned_by: Owners, *, alone: Node | None = None, legacy: bool = False, timeout: float = 30
@@ -114,7 +145,14 @@ class Mixed:
         try:
             wait_until(lambda: seen() == wanted, timeout, "", 0.1)
         except LabError:
-            raise LabError(f"not settled within {timeout:g} s: {seen()}\nwanted: {wanted}") from None
+            text = f"not settled within {timeout:g} s: {seen()}\nwanted: {wanted}\n{self.last_words()}"
+            raise LabError(text) from None
+
+    def last_words(self) -> str:
+        """The end of both daemons' logs, in the order of time."""
+        logs = {"3.0.6": classic.log(self.real), "hbd": cluster.log(self.ours)}
+        ends = [(each.monotonic_us, who, each.message) for who, log in logs.items() for each in log[-_LINES:]]
+        return "\n".join(f"{at_us / 1e6:.3f} {who}: {text}" for at_us, who, text in sorted(ends))
 
 
 def home_of(node: Node) -> str:

@@ -28,8 +28,7 @@ def at_home(pairs: list[Mixed]) -> Iterator[list[Mixed]]:
         configure(pair.lab, "on")
         for node in (each for each in pair.lab.nodes.values() if not each.is_running):
             node.boot()
-        pair.start()
-        pair.settle(HOMES)
+        pair.begin()
 
     at_once(pairs, begin)
     yield pairs
@@ -73,12 +72,15 @@ def the_machine_with_306_loses_its_power(pair: Mixed) -> None:
 
 
 def the_machine_with_hbd_loses_its_power(pair: Mixed) -> None:
-    killed_us = pair.ours.power_kill()
-    pair.settle(pair.everything_on(pair.real), alone=pair.real)
-    assert len(classic.said(pair.real, f"node {pair.ours.name}: is dead", killed_us)) == 1
-    pair.lab.boot(pair.ours.name)
-    pair.start_ours()
-    pair.settle(HOMES)
+    def lost_and_back() -> None:
+        killed_us = pair.ours.power_kill()
+        pair.settle(pair.everything_on(pair.real), alone=pair.real)
+        assert len(classic.said(pair.real, f"node {pair.ours.name}: is dead", killed_us)) == 1
+        pair.lab.boot(pair.ours.name)
+        pair.start_ours()
+        pair.settle(HOMES)
+
+    pair.unless_spoilt(lost_and_back, pair.begin_anew)
 
 
 def the_master_of_306_is_killed(pair: Mixed) -> None:
@@ -94,10 +96,13 @@ def the_master_of_306_is_killed(pair: Mixed) -> None:
 
 
 def bring_back_real(pair: Mixed) -> None:
-    pair.lab.boot(pair.real.name)
-    with never_answered_by_two(pair.lab):
+    def joins() -> None:
         pair.start_real()
         pair.settle(HOMES)
+
+    pair.lab.boot(pair.real.name)
+    with never_answered_by_two(pair.lab):
+        pair.unless_spoilt(joins, pair.begin_anew)
 
 
 def expect_taken_over(pair: Mixed, strike: Callable[[], int]) -> None:

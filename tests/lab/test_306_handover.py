@@ -11,7 +11,6 @@ import pytest
 
 from tests.lab import classic
 from tests.lab.cluster import said
-from tests.lab.host import LabError
 from tests.lab.journal import now_us
 from tests.lab.mixed import HOMES, Mixed, at_once, configure, held, never_answered_by_two, truth_of
 
@@ -57,8 +56,7 @@ def at_home(pairs: list[Mixed]) -> Iterator[list[Mixed]]:
 
     def begin(pair: Mixed) -> None:
         configure(pair.lab, "off")
-        pair.start()
-        pair.settle(HOMES)
+        pair.begin()
 
     at_once(pairs, begin)
     yield pairs
@@ -79,17 +77,8 @@ def test_every_standby_and_takeover_moves_the_same_as_between_two_of_3_0_6(at_ho
 
 def play(pair: Mixed, move: Move) -> None:
     """Order it, and see it done; once more where 3.0.6's own scripts have spoilt its messages."""
-    for last in (False, False, True):
-        began_us = now_us()
-        try:
-            play_once(pair, move)
-        except (AssertionError, LabError) as error:
-            error.add_note(str(move))
-            if last or not classic.has_spoilt_a_message(pair.real, began_us):
-                raise
-            time.sleep(11)  # Who waits for an answer that was lost waits 10 s.
-        else:
-            return
+    # Who waits for an answer that was lost waits 10 s.
+    pair.unless_spoilt(lambda: play_once(pair, move), lambda: time.sleep(11))
 
 
 def play_once(pair: Mixed, move: Move) -> None:

@@ -9,7 +9,7 @@ from tests.lab.cluster import ADDRESS, ONE, TWO, holds
 from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.lab import CHECKOUT
-from tests.lab.mixed import TIMINGS
+from tests.lab.mixed import TIMINGS, Mixed
 from tests.lab.pinging import LINES, ROUTER, let_deadping_pass, lost, wait_until_all_answer
 
 IPFAIL = "respawn hacluster /usr/libexec/heartbeat/ipfail"
@@ -23,9 +23,13 @@ def lab() -> Iterator[Lab]:
         made.network.join_router()
         classic.configure(made, timings=TIMINGS, auto_failback="off", extra=(*LINES, IPFAIL))
         made.boot()
-        classic.start(made, ONE)
-        cluster.start(made, TWO)
-        wait_until(lambda: holds(made[ONE]) and cluster.owner(made[TWO]) == ONE, PATIENCE_S, "a start")
+        pair = Mixed(made, real=made[ONE], ours=made[TWO])
+
+        def settled() -> None:
+            pair.start()
+            wait_until(lambda: holds(pair.real) and cluster.owner(pair.ours) == ONE, PATIENCE_S, "a start")
+
+        pair.unless_spoilt(settled, pair.end)
         made[ONE].wait_for_journal("Starting child client .*ipfail")
         wait_until_all_answer(made, TWO)
         classic.wait_for_holding(made[ONE], "local")

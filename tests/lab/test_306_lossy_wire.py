@@ -35,8 +35,7 @@ def at_home(pairs: list[Mixed]) -> Iterator[list[Mixed]]:
 
     def begin(pair: Mixed) -> None:
         classic.configure(pair.lab, timings=TIMINGS, haresources=HARESOURCES, media=PRIVATE_ONLY)
-        pair.start()
-        pair.settle(HOMES)
+        pair.begin()
 
     at_once(pairs, begin)
     yield pairs

@@ -10,6 +10,7 @@ from tests.lab.cluster import ADDRESS, ONE, QUICK, TWO, holds
 from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.lab import CHECKOUT
+from tests.lab.mixed import Mixed
 from tests.lab.nullmodem import NullModem
 
 TTY = "/dev/ttyS0"
@@ -24,9 +25,13 @@ def lab() -> Iterator[Lab]:
             made[name].devices[TTY] = device
         classic.configure(made, media=MEDIA)
         made.boot()
-        classic.start(made, ONE)
-        cluster.start(made, TWO)
-        wait_until(lambda: holds(made[ONE]) and cluster.owner(made[TWO]) == ONE, 40, "everything at home")
+        pair = Mixed(made, real=made[ONE], ours=made[TWO])
+
+        def settled() -> None:
+            pair.start()
+            wait_until(lambda: holds(pair.real) and cluster.owner(pair.ours) == ONE, 40, "everything at home")
+
+        pair.unless_spoilt(settled, pair.end)
         yield made
 
 

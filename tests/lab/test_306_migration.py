@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.lab import Lab, classic, cluster
-from tests.lab.cluster import ADDRESS, ONE, TWO, Timings, never_on_both
+from tests.lab.cluster import ADDRESS, ONE, TWO, Timings, never_on_both, serves
+from tests.lab.host import wait_until
 from tests.lab.journal import now_us
 from tests.lab.lab import CHECKOUT
 from tests.lab.node import Node
@@ -121,10 +122,20 @@ def heartbeats(auto_failback: str, home: str) -> Iterator[Lab]:
         lab.boot()
         for node in lab.nodes.values():
             node.run("systemctl enable heartbeat")
-        classic.start(lab)
-        # A machine that is nobody's home holds its own all the same: nothing.
-        for node in lab.nodes.values():
-            classic.wait_for_holding(node, "local")
+
+        def settled() -> None:
+            classic.start(lab)
+            # A machine that is nobody's home holds its own all the same: nothing.
+            for node in lab.nodes.values():
+                classic.wait_for_holding(node, "local")
+            wait_until(lambda: serves(lab[home]), 20, f"everything on {home}", 0.1)
+
+        def start_anew() -> None:
+            for node in lab.nodes.values():
+                node.power_kill()
+            lab.boot()
+
+        classic.unless_spoilt(lab.nodes.values(), settled, start_anew)
         yield lab
 
 

@@ -36,7 +36,7 @@ def running(pairs: list[Mixed]) -> Iterator[list[Mixed]]:
         classic.configure(pair.lab, timings=TIMINGS, haresources=HARESOURCES)
         pair.real.write(DROP_IN, RESTARTS_BY_ITSELF)
         pair.real.run("systemctl daemon-reload")
-        pair.start()
+        pair.begin()
 
     at_once(pairs, begin)
     yield pairs
@@ -151,7 +151,7 @@ def test_after_a_cut_3_0_6_releases_and_restarts_and_hbd_serves_throughout(at_ho
         own = ours[home_of(pair.ours)]
         assert own.seen() == []
 
-    at_once(at_home, story)
+    at_once(at_home, unless_spoilt(story))
 
 
 def test_hbd_that_is_killed_in_a_cut_gives_way_when_it_meets_3_0_6_again(at_home: list[Mixed]) -> None:
@@ -174,7 +174,12 @@ def test_hbd_that_is_killed_in_a_cut_gives_way_when_it_meets_3_0_6_again(at_home
         assert classic.said(pair.real, "Heartbeat shutdown in progress", healed_us) == []
         pair.settle(HOMES, timeout=45)
 
-    at_once(at_home, story)
+    at_once(at_home, unless_spoilt(story))
+
+
+def unless_spoilt(story: Callable[[Mixed], None]) -> Callable[[Mixed], None]:
+    """From the beginning once more where 3.0.6 has spoilt its own messages in it."""
+    return lambda pair: pair.unless_spoilt(lambda: story(pair), pair.begin_anew)
 
 
 @contextmanager
