@@ -84,7 +84,7 @@ def test_rule_20_what_was_taken_away_is_put_back(monkeypatch: pytest.MonkeyPatch
 def test_rule_20_nothing_is_put_back_while_a_job_is_on_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Group.advance
 
-    def at_once(group: Group, now_ms: int, clear: bool, back: bool, yields: bool) -> Any:
+    def at_once(group: Group, now_ms: int, clear: bool, back: bool = False, yields: bool = False) -> Any:
         if group.phase is not Phase.STARTED or not group.hurt or group.dropping is not None:
             return whole(group, now_ms, clear, back, yields)
         return group._put_back(now_ms, yields) if back else [], []
@@ -95,7 +95,7 @@ def test_rule_20_nothing_is_put_back_while_a_job_is_on_the_group(monkeypatch: py
 def test_rule_20_nothing_is_put_back_while_muted(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Group.advance
 
-    def anyhow(group: Group, now_ms: int, clear: bool, back: bool, yields: bool) -> Any:
+    def anyhow(group: Group, now_ms: int, clear: bool, back: bool = False, yields: bool = False) -> Any:
         if not group.hurt or group.phase is not Phase.STARTED:
             return whole(group, now_ms, clear, back, yields)
         before = group.muted, group.provisional
