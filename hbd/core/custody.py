@@ -81,11 +81,15 @@ class Custody(CustodyState):
         if held.role is Role.GIVER:
             exchange.resume(held)
         self._epochs[group.key] = max(held.epoch, self._epochs.get(group.key, 0))
-        self._desk.info(
-            Kind.GROUP_ADOPTED,
-            f"group {group.name} was started by an earlier hbd and runs: kept unless the peer claims it",
-            group=group.name,
-        )
+        text = f"group {group.name} was started by an earlier hbd and runs: kept unless the peer claims it"
+        if group.muted:
+            self._desk.warn(
+                Kind.GROUP_ADOPTED,
+                f"{text}; hbd was away so long that its addresses are off until the peer was asked",
+                group=group.name,
+            )
+        else:
+            self._desk.info(Kind.GROUP_ADOPTED, text, group=group.name)
 
     # ------------------------------------------------------------ events
 
