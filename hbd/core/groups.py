@@ -172,7 +172,7 @@ class Group(GroupState):
         for resource in spec.resources:
             member = known.pop(resource.identity, None)
             if member is None:
-                member = Member(resource, given=self.is_serving)
+                member = Member(resource, given=self.served)
                 self.claimed_at = None  # What the peer said to the claim so far, it did not say of this one.
             member.spec = resource
             members.append(member)
@@ -239,13 +239,13 @@ class Group(GroupState):
         return [], []
 
     def restore(self, clear: bool) -> list[Effect]:
-        """While frozen, the next job towards what a mute took away, and no other."""
+        """While frozen, the next job towards what a mute took away, and no other: not what a reload gave."""
         if self.phase is not Phase.STARTING or self.provisional or self.muted or not clear:
             return []
         if self._job is not None or self.dropping is not None:
             return []
         for member in self.members:
-            if member.is_address and member.state is not MemberState.STARTED:
+            if member.is_address and member.ran and member.state is not MemberState.STARTED:
                 text = f"Running {member.command} start"
                 effects = self._start_job(member, StartResource(member.spec), self._limits.start_ms)
                 return [self._log(Level.INFO, Kind.RESOURCE_START, text, member), *effects]

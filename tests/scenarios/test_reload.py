@@ -316,3 +316,29 @@ def test_a_group_that_starts_for_the_first_time_is_nobodys_before_all_of_it_runs
     for node in (pair.alpha, pair.beta):
         shop = next(each for each in pair.view(node).groups if each.name == "10.0.0.1")
         assert (shop.owner, shop.state) == ("", GroupState.STARTING)
+
+
+def without(pair: Pair, *names: str) -> tuple[GroupSpec, ...]:
+    """The pair's groups, but for these members."""
+    return tuple(
+        replace(spec, resources=tuple(each for each in spec.resources if each.name not in names))
+        for spec in pair.groups
+    )
+
+
+def test_a_restart_does_not_start_what_a_reload_gave_while_something_else_did_not_stop() -> None:
+    mail = unit("mail")
+    pair = Pair(groups=(SHOP, replace(FILES, resources=(*FILES.resources, mail)))).started()
+    pair.alpha.troubles.stop_fails["web.service"] = 10**6
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, without(pair, "web"))))
+    pair.until(lambda: not pair.never_logged(pair.alpha, "group 10.0.0.1 is blocked"), 20_000)
+    shop, files = without(pair, "web", "mail")
+    more = (replace(shop, resources=(*shop.resources, mail)), files)
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more)))
+    pair.alpha.take_away(unit("web"))
+    pair.run(10_000)
+    pair.alpha.kill_daemon()
+    pair.alpha.start_daemon()
+    pair.run(3000)
+    assert "mail.service" in pair.beta.running
+    assert "mail.service" not in pair.alpha.running
