@@ -249,7 +249,9 @@ class CustodyState:
             return not claims.objects(peer, group.key, group.claimed_at)
         if claims.may_hold(peer, group.key, self.digest, group.claimed_at):
             return False
-        return peer.dead or peer.gone or not self._may_run_elsewhere(group, peer)
+        if peer.dead or peer.gone:
+            return not self._may_keep_elsewhere(group, peer)
+        return not self._may_run_elsewhere(group, peer)
 
     def _is_stopped_there(self, group: Group, peer: Peer) -> bool:
         """Whether hands have started something of it there, of which the peer is about to be rid."""
@@ -264,3 +266,8 @@ class CustodyState:
             return False
         strange = any(entry.claims and key not in self.groups for key, entry in report.groups.items())
         return strange or report.shedding
+
+    def _may_keep_elsewhere(self, group: Group, peer: Peer) -> bool:
+        """The same of a peer that was frozen when it fell silent, which frees nothing of what it has."""
+        keeps = peer.sealed and bool(peer.last_held)
+        return keeps and group.gained and not self._same_digest(peer)

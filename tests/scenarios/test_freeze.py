@@ -14,7 +14,19 @@ from hbd.core.effects import ArmLease, Device, DisarmLease, Effect, Note, Reboot
 from hbd.core.events import ClientEnded, ConfirmDead, Event, Freeze, Reload, Scope, Stop, Thaw, Tick
 from hbd.core.records import Decision, Record
 from hbd.sim.machines import Machine
-from tests.scenarios.pair import FILES_KEY, GROUPS, SHOP, SHOP_KEY, Pair, all_on, at_home
+from tests.scenarios.pair import (
+    FILES,
+    FILES_KEY,
+    GROUPS,
+    SHOP,
+    SHOP_KEY,
+    Pair,
+    address,
+    all_on,
+    at_home,
+    reconfigured,
+    unit,
+)
 from tests.scenarios.puppet import Puppet
 
 
@@ -614,3 +626,36 @@ def test_an_address_that_waits_for_an_answer_comes_back_in_a_freeze_whatever_han
     pair.heal()
     pair.run(2000)
     assert address.identity in pair.alpha.running
+
+
+def test_of_a_group_that_a_reload_gave_more_only_what_ran_comes_back_in_a_freeze() -> None:
+    """The node that does not know the reload yet may have the rest, under another group's name."""
+    first, second, third = (address(f"10.0.0.{number}") for number in (1, 3, 4))
+    files = replace(FILES, resources=(*FILES.resources, second))
+    pair = Pair(groups=(replace(SHOP, resources=(first, third)), files)).started()
+    more = (replace(SHOP, resources=(first, second, third)), FILES)
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more)))
+    pair.run(2000)
+    pair.alpha.freeze()
+    pair.run(1700)
+    pair.ask(pair.beta, Freeze())
+    pair.run(100)
+    pair.alpha.thaw()
+    pair.until(lambda: third.identity in pair.alpha.running and agreed(pair.alpha, pair.beta), 2000)
+    pair.run(2000)
+    assert sorted(pair.alpha.running) == [first.identity, third.identity]
+
+
+def test_what_a_node_has_that_fell_silent_in_a_freeze_is_not_started_under_another_groups_name() -> None:
+    mail = unit("mail")
+    pair = frozen(Pair(groups=(SHOP, replace(FILES, resources=(*FILES.resources, mail)))).started())
+    pair.cut()
+    pair.run(3000)
+    pair.ask(pair.alpha, Thaw())
+    more = (replace(SHOP, resources=(*SHOP.resources, mail)), FILES)
+    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more)))
+    pair.run(5000)
+    assert mail.identity not in pair.alpha.running
+    pair.beta.power_off()
+    assert pair.ask(pair.alpha, ConfirmDead("beta")).refused is None
+    pair.until(lambda: mail.identity in pair.alpha.running, 1000)
