@@ -39,11 +39,10 @@ class Custody(CustodyState):
             if group is None or tuple(m.spec.identity for m in group.members) != tuple(
                 resource.identity for resource in record.resources
             ):
-                # Configured differently meanwhile: what we started is still ours to stop.
-                home = self._me if group is None else group.spec.home
-                spec = GroupSpec(record.group, home, record.resources)
-                group = self._add(spec)
-                group.changing = True
+                # Configured differently meanwhile: what we started is still ours, to be changed or to stop.
+                home, known = (self._me, False) if group is None else (group.spec.home, True)
+                group = self._add(GroupSpec(record.group, home, record.resources))
+                group.changing = not known
             self._recorded[record.group] = (record, late or record.muted)
         for group in self.groups.values():
             for position, member in enumerate(group.members):
@@ -57,9 +56,11 @@ class Custody(CustodyState):
         group, position = self._probes.pop(job)
         group.found(position, outcome.condition or Condition.UNKNOWN)
         if not self._probes:
-            for each in self.groups.values():
+            # What is on record as another group's is no stray.
+            for each in sorted(self.groups.values(), key=lambda each: each.key not in self._recorded):
                 self._judge_probes(each)
             self._recorded.clear()
+            self._fit(self._config.groups)
             self.guard.watch()
             self.drop_muted()
 
@@ -210,7 +211,7 @@ class Custody(CustodyState):
             if exchange.stage is Stage.OFFERED:
                 exchange.withdraw()
             return
-        if leaving or group.changing:
+        if (leaving or group.changing) and not self._keeps(group, peer, leaving):
             exchange.asking = False
             if exchange.stage is Stage.OFFERED:
                 exchange.withdraw()
@@ -234,6 +235,16 @@ class Custody(CustodyState):
             self._consider_claim(group, peer)
         if group.phase is _CLAIMED and active and self._clear(group, peer):
             self._desk.emit_all(group.begin())
+
+    def _keeps(self, group: Group, peer: Peer | None, leaving: bool) -> bool:
+        """Whether a group that is to have another name or home goes on until both nodes know that (rule 6).
+
+        Given up before, it could not be started again.
+        """
+        if leaving or group.phase not in _SERVING or not placement.waits_for_files(peer, self.digest):
+            return False
+        wanted = {resource.identity for spec in self._config.groups for resource in spec.resources}
+        return any(member.spec.identity in wanted for member in group.members)
 
     def _consider_claim(self, group: Group, peer: Peer | None) -> None:
         unable, talk = group.unable, self._talk
@@ -352,19 +363,24 @@ class Custody(CustodyState):
         """A new configuration: groups that are gone are released, changed ones change in place."""
         self._config, self.digest = config, digest
         self.transitions.reconfigure(config, digest)
-        wanted = {spec.key: spec for spec in config.groups}
-        for name, group in self.groups.items():
+        for group in self.groups.values():
             group.unable = False
+        self._fit(config.groups)
+        self.guard.watch()
+
+    def _fit(self, specs: Iterable[GroupSpec]) -> None:
+        """Make the groups as they are configured now; those that have to be released first wait for that."""
+        wanted = {spec.key: spec for spec in specs}
+        for name, group in self.groups.items():
             spec = wanted.get(name)
             if spec is None or spec.home != group.spec.home:
                 group.changing = group.spec != spec
             else:
                 group.changing = False
-                group.reconfigure(spec, config.limits)
+                group.reconfigure(spec, self._config.limits)
         for name, spec in wanted.items():
             if name not in self.groups:
                 self._add(spec)
-        self.guard.watch()
 
     def _replace(self, group: Group) -> None:
         """A released group that was configured away: gone, or made anew as it is configured now."""

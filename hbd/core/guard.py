@@ -100,10 +100,9 @@ class Guard:
     def watch(self) -> None:
         """Watch all members of all groups, and nothing else."""
         wanted = {
-            member.spec: _KNOWN.get(member.state, Condition.UNKNOWN)
-            for group in self._groups.values()
-            for member in group.members
-            if not isinstance(member.spec, ScriptResource)
+            resource: _KNOWN.get(member.state, Condition.UNKNOWN)
+            for resource, (_, member) in self._places().items()
+            if not isinstance(resource, ScriptResource)
         }
         for resource in [resource for resource in self._watched if resource not in wanted]:
             del self._watched[resource]
@@ -116,21 +115,25 @@ class Guard:
 
     def seen(self, event: ResourceSeen) -> None:
         """A watch's word. It decides nothing before `proceed` looks at it."""
-        for group in self._groups.values():
-            for member in group.members:
-                if member.spec == event.resource:
-                    self._note(group, member, event)
-                    return
+        place = self._places().get(event.resource)
+        if place is not None:
+            self._note(*place, event)
 
     def seen_together(self, events: Iterable[ResourceSeen]) -> None:
         """Many words at once."""
-        watched: dict[ResourceSpec, tuple[Group, Member]] = {}
+        places = self._places()
+        for event in events:
+            if event.resource in places:
+                self._note(*places[event.resource], event)
+
+    def _places(self) -> dict[ResourceSpec, tuple[Group, Member]]:
+        """Whose each resource is. Two groups may have it, if one is about to go: whose it is now counts."""
+        places: dict[ResourceSpec, tuple[Group, Member]] = {}
         for group in self._groups.values():
             for member in group.members:
-                watched.setdefault(member.spec, (group, member))
-        for event in events:
-            if event.resource in watched:
-                self._note(*watched[event.resource], event)
+                if group.may_run or member.spec not in places:
+                    places[member.spec] = group, member
+        return places
 
     def _note(self, group: Group, member: Member, event: ResourceSeen) -> None:
         if event.condition is Condition.RUNNING:
@@ -159,6 +162,8 @@ class Guard:
     def found(self, group: Group) -> None:
         """After the first probes: members that run and are not on record as started by us."""
         for member in group.strays():
+            if not self._is_stray(member.spec):
+                continue
             self._tell(group, member.spec, "")
             self._seen[member.spec] = ResourceSeen(member.spec, Condition.RUNNING)
 

@@ -39,6 +39,15 @@ def belongs_here(
     return theirs.offered or report.leaving or group.key in peer.unable or group.home == local_node
 
 
+def waits_for_files(peer: Peer | None, digest: str) -> bool:
+    """Whether nothing new may be started here, since the haresources of the peer is another, or unknown."""
+    if peer is None or peer.speaks_classic or peer.sworn or peer.gone:
+        return False
+    if peer.dead:
+        return peer.report is not None and peer.report.digest not in ("", digest)
+    return peer.report is None or peer.report.digest != digest
+
+
 def in_scope(group: GroupSpec, node: str, scope: Scope) -> bool:
     """Whether a scope, in the terms of this node, means the group."""
     match scope:

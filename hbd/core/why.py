@@ -100,6 +100,9 @@ class Why:
         if peer is not None and theirs is not None and theirs.claims:
             what = "so it stays until the thaw" if self._custody.frozen else "one of the nodes gives way"
             said.append(f"{peer.name} has it too; {what}.")
+        if group.changing and peer is not None:
+            files = f"haresources on {peer.name} means the same as here"
+            said.append(f"It is configured otherwise by now, and is released when {files}.")
         if group.pinned and group.spec.home != self._me:
             said.append("An operator moved it here, so it does not go home by itself.")
         return said

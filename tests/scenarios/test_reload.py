@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from hbd.config.model import AutoFailback, Bcast, GroupSpec
 from hbd.core.events import Reload, Stop
-from hbd.core.views import GroupState
 from tests.scenarios.pair import (
     FILES,
     FILES_KEY,
@@ -224,24 +221,6 @@ def test_an_added_link_is_opened_and_a_removed_one_is_closed() -> None:
     assert [link.name for link in pair.view(pair.alpha).links] == ["eth0"]
 
 
-@pytest.mark.parametrize("position", [1, 3])
-def test_what_ran_before_an_edit_that_the_other_node_does_not_know_yet_comes_back_after_a_stall(
-    position: int,
-) -> None:
-    pair = Pair().started()
-    members = list(SHOP.resources)
-    members.insert(position, unit("mail"))
-    more = (group("alpha", *members), FILES)
-    assert pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more))).refused is None
-    pair.run(3000)
-    pair.alpha.freeze()
-    pair.run(1800)
-    pair.alpha.thaw()
-    pair.run(3000)
-    assert SHOP.resources[0].identity in pair.alpha.running
-    assert "mail.service" not in pair.alpha.running
-
-
 def test_a_group_is_not_handed_to_a_node_that_may_not_start_it_before_something_else_has_stopped() -> None:
     pair = Pair(AutoFailback.ON).started()
     address, web, database = SHOP.resources
@@ -255,90 +234,3 @@ def test_a_group_is_not_handed_to_a_node_that_may_not_start_it_before_something_
     pair.beta.power_on()
     pair.run(60_000)
     assert pair.owners()[FILES.key] == "alpha"
-
-
-def given_more(pair: Pair) -> Pair:
-    """alpha, and not beta, was told that SHOP has a further unit."""
-    more = (replace(SHOP, resources=(*SHOP.resources, unit("mail"))), FILES)
-    assert pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more))).refused is None
-    pair.run(3000)
-    return pair
-
-
-def test_what_ran_before_an_edit_that_the_other_node_does_not_know_yet_comes_back_after_a_kill() -> None:
-    pair = given_more(Pair().started())
-    pair.alpha.kill_daemon()
-    asked_ms = pair.now_ms
-    pair.alpha.take_away(SHOP.resources[0])  # As hbd does itself when systemd kills it after a pause.
-    pair.alpha.start_daemon()
-    pair.run(3000)
-    assert pair.jobs(pair.alpha, asked_ms) == ["start 10.0.0.1"]
-    assert "mail.service" not in pair.alpha.running
-
-
-@pytest.mark.parametrize("position", range(3))
-def test_what_is_taken_away_comes_back_while_the_other_node_does_not_know_an_edit_yet(position: int) -> None:
-    pair = given_more(Pair().started())
-    asked_ms = pair.now_ms
-    lost = SHOP.resources[position]
-    pair.alpha.lose(lost)
-    pair.run(3000)
-    assert lost.identity in pair.alpha.running
-    assert len(pair.jobs(pair.alpha, asked_ms)) == 1
-    assert pair.owners() == at_home(GROUPS)
-
-
-def test_a_group_that_gets_more_is_still_said_to_be_where_it_runs() -> None:
-    pair = given_more(Pair().started())
-    pair.alpha.troubles.slow["mail.service"] = 1000
-    pair.ask(pair.beta, Reload(reconfigured(pair.beta, pair.alpha.config.groups)))
-    pair.until(lambda: "start mail.service" in pair.jobs(pair.alpha), 1000)
-    pair.run(500)
-    for node in (pair.alpha, pair.beta):
-        shop = next(each for each in pair.view(node).groups if each.name == "10.0.0.1")
-        assert (shop.owner, shop.state) == ("alpha", GroupState.STARTING)
-
-
-def test_what_a_reload_gave_is_no_business_of_a_node_that_does_not_know_it() -> None:
-    pair = given_more(Pair().started())
-    shop = next(each for each in pair.view(pair.beta).groups if each.name == "10.0.0.1")
-    assert (shop.owner, shop.state) == ("alpha", GroupState.STARTED)
-    assert {resource.state for resource in shop.resources} == {GroupState.STARTED}
-
-
-def test_a_group_that_starts_for_the_first_time_is_nobodys_before_all_of_it_runs() -> None:
-    pair = Pair()
-    pair.alpha.troubles.slow["db.service"] = 5000
-    pair.alpha.power_on()
-    pair.beta.power_on()
-    pair.until(lambda: "web.service" in pair.alpha.running, 20_000)
-    pair.run(500)
-    for node in (pair.alpha, pair.beta):
-        shop = next(each for each in pair.view(node).groups if each.name == "10.0.0.1")
-        assert (shop.owner, shop.state) == ("", GroupState.STARTING)
-
-
-def without(pair: Pair, *names: str) -> tuple[GroupSpec, ...]:
-    """The pair's groups, but for these members."""
-    return tuple(
-        replace(spec, resources=tuple(each for each in spec.resources if each.name not in names))
-        for spec in pair.groups
-    )
-
-
-def test_a_restart_does_not_start_what_a_reload_gave_while_something_else_did_not_stop() -> None:
-    mail = unit("mail")
-    pair = Pair(groups=(SHOP, replace(FILES, resources=(*FILES.resources, mail)))).started()
-    pair.alpha.troubles.stop_fails["web.service"] = 10**6
-    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, without(pair, "web"))))
-    pair.until(lambda: not pair.never_logged(pair.alpha, "group 10.0.0.1 is blocked"), 20_000)
-    shop, files = without(pair, "web", "mail")
-    more = (replace(shop, resources=(*shop.resources, mail)), files)
-    pair.ask(pair.alpha, Reload(reconfigured(pair.alpha, more)))
-    pair.alpha.take_away(unit("web"))
-    pair.run(10_000)
-    pair.alpha.kill_daemon()
-    pair.alpha.start_daemon()
-    pair.run(3000)
-    assert "mail.service" in pair.beta.running
-    assert "mail.service" not in pair.alpha.running
