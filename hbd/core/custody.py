@@ -86,7 +86,8 @@ class Custody(CustodyState):
         if group.muted:
             self._desk.warn(
                 Kind.GROUP_ADOPTED,
-                f"{text}; hbd was away so long that its addresses are off until the peer was asked",
+                f"{text}; no hbd was healthy here for longer than the peer waits: "
+                "its addresses are off until the peer was asked",
                 group=group.name,
             )
         else:

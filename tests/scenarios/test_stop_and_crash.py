@@ -124,8 +124,9 @@ def test_restarted_late_while_nobody_took_over_it_gets_its_addresses_back_when_i
     assert pair.never_logged(pair.beta, "node alpha: is dead")
     assert pair.jobs(pair.alpha, back_ms) == ["drop 10.0.0.1", "start 10.0.0.1"]
     kept = "group 10.0.0.1 was started by an earlier hbd and runs: kept unless the peer claims it"
-    away = "hbd was away so long that its addresses are off until the peer was asked"
-    assert pair.logged(pair.alpha, f"{kept}; {away}", back_ms)
+    away = "no hbd was healthy here for longer than the peer waits"
+    off = "its addresses are off until the peer was asked"
+    assert pair.logged(pair.alpha, f"{kept}; {away}: {off}", back_ms)
 
 
 @pytest.mark.parametrize("keepalive_ms", [200, 1000])
