@@ -206,9 +206,9 @@ def both_assignments(auto_failback: str = "on") -> Iterator[list[Mixed]]:
         yield [Mixed(first, first[ONE], first[TWO]), Mixed(second, second[TWO], second[ONE])]
 
 
-def configure(lab: Lab, auto_failback: str) -> None:
+def configure(lab: Lab, auto_failback: str, timings: Timings = TIMINGS) -> None:
     """The two groups, and quick timings, on both machines."""
-    classic.configure(lab, timings=TIMINGS, auto_failback=auto_failback, haresources=HARESOURCES)
+    classic.configure(lab, timings=timings, auto_failback=auto_failback, haresources=HARESOURCES)
 
 
 def at_once(pairs: Sequence[Mixed], story: Callable[[Mixed], None]) -> None:

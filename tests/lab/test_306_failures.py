@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.lab import classic
-from tests.lab.cluster import ADDRESS, logged_us, said, watch_address, watch_heartbeats
+from tests.lab.cluster import ADDRESS, Timings, logged_us, said, watch_address, watch_heartbeats
 from tests.lab.host import wait_until
-from tests.lab.mixed import HOMES, TIMINGS, Mixed, at_once, configure, held, home_of, never_answered_by_two
+from tests.lab.mixed import HOMES, Mixed, at_once, configure, held, home_of, never_answered_by_two
 from tests.lab.service import invocations, kill
 
 pytestmark = pytest.mark.alone
 
+TIMINGS = Timings(400, 1000, 3000, 5000)
+"""An hbd that is killed has until 600 ms before deadtime to be back; a busy computer needs one second."""
 TO_DECLARE_MS = TIMINGS.deadtime_ms + TIMINGS.keepalive_ms + 100
 TO_ADDRESS_MS = 1000
 """And not a heartbeat later. Two pairs share the computer here; how fast it is, test_failover measures."""
@@ -25,7 +27,7 @@ def at_home(pairs: list[Mixed]) -> Iterator[list[Mixed]]:
     """Both daemons run, each with its own group, to which it returns (auto_failback on)."""
 
     def begin(pair: Mixed) -> None:
-        configure(pair.lab, "on")
+        configure(pair.lab, "on", TIMINGS)
         for node in (each for each in pair.lab.nodes.values() if not each.is_running):
             node.boot()
         pair.begin()
