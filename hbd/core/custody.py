@@ -13,7 +13,7 @@ from hbd.core import claims, placement
 from hbd.core.claims import Peer
 from hbd.core.custodystate import CustodyState
 from hbd.core.effects import Announce, DropAddresses, Effect, Kind, Level, ProbeResource, StartJob
-from hbd.core.events import Condition, HeldGroup, JobId, Outcome, Role
+from hbd.core.events import Condition, Direction, HeldGroup, JobId, Outcome, Role
 from hbd.core.exchange import Exchange, Stage
 from hbd.core.groups import Fact, Group, GroupReleased, GroupStarted, PutBackFailed, StartFailed
 from hbd.core.groupstate import Phase
@@ -73,16 +73,26 @@ class Custody(CustodyState):
         exchange = self._exchanges[group.key]
         if held.role is Role.TAKER and not group.changing:
             exchange.partner, exchange.resumed = held.partner, True
-        if not group.running_somehow:
-            if exchange.resumed:
-                # Claimed before the first report: the peer may want it back as soon as nobody has it.
-                self._claim(group, not held.failback, "handed over before hbd was restarted")
+        group.leave(
+            {
+                resource.identity
+                for other, _ in self._recorded.values()
+                if other is not held
+                for resource in other.resources
+                if resource.identity in held.given and resource.identity not in other.given
+            }
+        )
+        if exchange.resumed and not group.running_somehow:
+            # Claimed before the first report: the peer may want it back as soon as nobody has it.
+            self._claim(group, not held.failback, "handed over before hbd was restarted")
+        if group.claims or not (group.running_somehow or held.direction is Direction.STARTED):
             return
+        what = "runs" if group.running_somehow else "is to be started again"
         group.adopt(held, late)
         if held.role is Role.GIVER:
             exchange.resume(held)
         self._epochs[group.key] = max(held.epoch, self._epochs.get(group.key, 0))
-        text = f"group {group.name} was started by an earlier hbd and runs: kept unless the peer claims it"
+        text = f"group {group.name} was started by an earlier hbd and {what}: kept unless the peer claims it"
         if group.muted:
             self._desk.warn(
                 Kind.GROUP_ADOPTED,

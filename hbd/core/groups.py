@@ -158,6 +158,12 @@ class Group(GroupState):
         """A probe's result."""
         self.members[position].state = _FOUND[condition]
 
+    def leave(self, identities: set[str]) -> None:
+        """What runs of these is another group's, which is about to give them to this one."""
+        for member in self.members:
+            if member.spec.identity in identities:
+                member.state = MemberState.STOPPED
+
     def strays(self) -> list[Member]:
         """Members that run although nobody here started them; they are not claimed, and forgotten again."""
         strays = [member for member in self.members if member.state is MemberState.STARTED]

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from hbd.config.model import GroupSpec, ResourceSpec
-from hbd.core.events import Reload
+from hbd.config.model import GroupSpec, ResourceSpec, ScriptResource
+from hbd.core.events import Freeze, Reload, Thaw
 from hbd.core.views import GroupState
 from hbd.sim.machines import Machine
-from tests.scenarios.pair import FILES, GROUPS, SHOP, Pair, at_home, group, reconfigured, unit
+from tests.scenarios.pair import FILES, GROUPS, SHOP, Pair, address, at_home, group, reconfigured, unit
 
 RENAMED = group("alpha", unit("disk"), *SHOP.resources)
 AWAY = replace(SHOP, home="beta")
@@ -247,3 +247,39 @@ def test_a_restart_does_not_start_what_a_reload_gave_while_something_else_did_no
     pair.run(3000)
     assert "mail.service" in pair.beta.running
     assert "mail.service" not in pair.alpha.running
+
+
+@pytest.mark.parametrize("edited", ["alpha", "beta"])
+def test_a_group_that_is_found_taken_away_after_a_kill_is_started_again(edited: str) -> None:
+    """It has nothing but an address, which hbd takes off itself when systemd kills it after a pause."""
+    alone = group("alpha", address("10.0.0.1"))
+    pair = Pair(groups=(alone, FILES)).started()
+    node = pair.machines[edited]
+    more = (replace(alone, resources=(*alone.resources, unit("mail"))), FILES)
+    pair.ask(node, Reload(reconfigured(node, more)))
+    pair.run(1000)
+    pair.alpha.kill_daemon()
+    pair.alpha.take_away(alone.resources[0])
+    pair.alpha.start_daemon()
+    pair.until(lambda: pair.owners() == at_home(pair.groups), 3000)
+    assert "mail.service" not in pair.alpha.running
+
+
+def test_what_is_to_move_to_another_group_after_a_freeze_does_so_also_if_hbd_is_killed_in_it() -> None:
+    """Nothing watches a script: that it was stopped for the other group, nobody would tell."""
+    disk = ScriptResource("disk", "/etc/ha.d/resource.d/disk", ("data",))
+    shop, files = replace(SHOP, resources=(*SHOP.resources, disk)), group("alpha", *FILES.resources)
+    pair = Pair(groups=(shop, files)).started()
+    pair.ask(pair.alpha, Freeze())
+    pair.run(1000)
+    pair.groups = (SHOP, replace(files, resources=(*files.resources, disk)))
+    for node in (pair.alpha, pair.beta):
+        pair.ask(node, Reload(reconfigured(node, pair.groups)))
+    pair.alpha.kill_daemon()
+    pair.alpha.start_daemon()
+    pair.run(1000)
+    asked_ms = pair.now_ms
+    pair.ask(pair.alpha, Thaw())
+    pair.run(5000)
+    assert pair.owners() == at_home(pair.groups)
+    assert pair.jobs(pair.alpha, asked_ms) == [f"stop {disk.identity}", f"start {disk.identity}"]
