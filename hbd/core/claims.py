@@ -148,6 +148,18 @@ def objects(peer: Peer, group: str, claim: tuple[int, int] | None) -> bool:
     return claim is None or not echoed(peer, *claim)
 
 
+def has_nothing(peer: Peer, claim: tuple[int, int] | None) -> bool:
+    """Whether the peer, knowing of our claim, has nothing at all, whatever it would call it (rule 6).
+
+    With a different configuration it starts nothing either, so what its death had us begin can be finished.
+    """
+    report = peer.report
+    if peer.dead or peer.gone or report is None or report.groups is None or report.shedding:
+        return False
+    held = any(entry.claims or entry.strayed for entry in report.groups.values())
+    return not held and claim is not None and echoed(peer, *claim)
+
+
 Rank = tuple[bool, bool, bool, int, bool, str]
 
 

@@ -248,7 +248,7 @@ class CustodyState:
         if group.provisional or back or group.only_resumes:
             return not claims.objects(peer, group.key, group.claimed_at)
         if claims.may_hold(peer, group.key, self.digest, group.claimed_at):
-            return False
+            return group.is_first_start and claims.has_nothing(peer, group.claimed_at)
         if peer.dead or peer.gone:
             return not self._may_keep_elsewhere(group, peer)
         return not self._may_run_elsewhere(group, peer)

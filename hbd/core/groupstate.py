@@ -181,6 +181,11 @@ class GroupState:
         return self.phase is _STARTED or (self.served and self.phase is Phase.STARTING)
 
     @property
+    def is_first_start(self) -> bool:
+        """It has begun to start, and did not run as a whole under the present claim."""
+        return self.phase is Phase.STARTING and not self.served
+
+    @property
     def is_ailing(self) -> bool:
         """A member could not be put back, or is lost too often: it has to wait."""
         return bool(self.hurt) and any(member.retry_ms for member in self.hurt)

@@ -234,3 +234,37 @@ def test_a_group_is_not_handed_to_a_node_that_may_not_start_it_before_something_
     pair.beta.power_on()
     pair.run(60_000)
     assert pair.owners()[FILES.key] == "alpha"
+
+
+def test_a_takeover_goes_on_when_the_dead_node_is_back_with_another_haresources_and_holds_nothing() -> None:
+    pair = Pair().started()
+    pair.ask(pair.beta, Reload(reconfigured(pair.beta, (*GROUPS, group("beta", unit("print"))))))
+    pair.run(1000)
+    pair.beta.troubles.slow["web.service"] = 3000
+    pair.alpha.power_off()
+    pair.until(lambda: "start web.service" in pair.jobs(pair.beta), 4000)
+    pair.alpha.power_on()
+    pair.run(1000)
+    assert "web.service" not in pair.beta.running
+    pair.until(lambda: pair.owners() == all_on("beta"), 5000)
+    pair.run(5000)
+    assert pair.jobs(pair.alpha) == pair.jobs(pair.alpha)[: len(SHOP.resources)]
+    assert "print.service" not in pair.beta.running
+
+
+def test_a_takeover_does_not_go_on_while_a_node_that_is_back_may_have_the_rest_under_another_name() -> None:
+    mail = unit("mail")
+    pair = Pair(groups=(SHOP, FILES, group("alpha", mail))).started()
+    moved = (replace(SHOP, resources=(*SHOP.resources, mail)), FILES)
+    pair.ask(pair.beta, Reload(reconfigured(pair.beta, moved)))
+    pair.run(1000)
+    pair.twice_allowed = True
+    pair.beta.troubles.slow["db.service"] = 3000
+    pair.cut_from("alpha")
+    pair.alpha.freeze()
+    pair.until(lambda: "start db.service" in pair.jobs(pair.beta), 4000)
+    pair.heal()
+    pair.alpha.thaw()
+    pair.run(20_000)
+    assert mail.identity in pair.alpha.running
+    assert mail.identity not in pair.beta.running
