@@ -203,8 +203,12 @@ class GroupState:
         return {
             member.spec.identity
             for member in (*self.members, *self._retired)
-            if member.state is not MemberState.STOPPED or member is self._job_member
+            if self.may_have_running(member)
         }
+
+    def may_have_running(self, member: Member) -> bool:
+        """Whether this group may have this member of it running here."""
+        return self.may_run and (member.state is not MemberState.STOPPED or member is self._job_member)
 
     @property
     def at_rest(self) -> bool:

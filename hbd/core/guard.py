@@ -131,7 +131,7 @@ class Guard:
         places: dict[ResourceSpec, tuple[Group, Member]] = {}
         for group in self._groups.values():
             for member in group.members:
-                if group.may_run or member.spec not in places:
+                if group.may_have_running(member) or member.spec not in places:
                     places[member.spec] = group, member
         return places
 

@@ -176,6 +176,27 @@ def test_what_runs_under_a_name_that_is_about_to_go_is_put_back_if_it_is_lost() 
     assert pair.jobs(pair.alpha, asked_ms) == ["start 10.0.0.1"]
 
 
+MAIL = group("alpha", address("10.0.0.3"), unit("mail"))
+
+
+def given_away(lent: ResourceSpec) -> Pair:
+    """alpha, and not beta, was told that SHOP has another name, and that this of it belongs to MAIL."""
+    first, last = SHOP.resources[0], SHOP.resources[-1]
+    pair = Pair(groups=(group("alpha", first, lent, last), MAIL)).started()
+    groups = (group("alpha", *MAIL.resources, lent), group("alpha", last, first))
+    told(pair, pair.alpha, groups=groups)
+    pair.run(1000)
+    return pair
+
+
+def test_what_runs_under_a_name_that_is_about_to_go_is_put_back_if_another_group_is_to_have_it() -> None:
+    pair = given_away(unit("web"))
+    asked_ms = pair.now_ms
+    pair.alpha.lose(unit("web"))
+    pair.run(500)
+    assert pair.jobs(pair.alpha, asked_ms) == ["start web.service"]
+
+
 def test_what_is_no_longer_configured_at_all_is_stopped_at_once() -> None:
     pair = Pair().started()
     asked_ms = pair.now_ms
