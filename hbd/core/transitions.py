@@ -72,7 +72,9 @@ class Transitions:
         match exchange.stage:
             case Stage.OFFERED:
                 answered = exchange.offered_at is not None and claims.echoed(peer, *exchange.offered_at)
-                if unavailable or overdue or group.phase is not Phase.STARTED:
+                # What it said before it knew another haresources of ours, it would not do now.
+                differs = peer.report is not None and peer.report.digest != self._digest
+                if unavailable or overdue or differs or group.phase is not Phase.STARTED:
                     exchange.withdraw()
                 elif theirs.accepted and answered:
                     exchange.stage, exchange.given = Stage.CEDING, True

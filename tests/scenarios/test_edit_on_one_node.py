@@ -197,6 +197,16 @@ def test_what_runs_under_a_name_that_is_about_to_go_is_put_back_if_another_group
     assert pair.jobs(pair.alpha, asked_ms) == ["start web.service"]
 
 
+@pytest.mark.parametrize("shop", [RENAMED, group("alpha", SHOP.resources[0], unit("db"), unit("web"))])
+def test_what_is_offered_when_haresources_is_edited_stays(shop: GroupSpec) -> None:
+    pair = Pair().started()
+    pair.standby(pair.alpha)
+    asked_ms = pair.now_ms
+    told(pair, pair.alpha, groups=(shop, FILES))
+    pair.run(5000)
+    assert pair.jobs(pair.alpha, asked_ms) == pair.jobs(pair.beta, asked_ms) == []
+
+
 def test_what_is_no_longer_configured_at_all_is_stopped_at_once() -> None:
     pair = Pair().started()
     asked_ms = pair.now_ms
