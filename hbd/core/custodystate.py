@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hbd.config.model import Config, GroupSpec
-from hbd.core import claims
+from hbd.core import claims, placement
 from hbd.core.claims import Peer
 from hbd.core.desk import Desk
 from hbd.core.events import Direction, HeldGroup, JobId, Role
@@ -268,6 +268,9 @@ class CustodyState:
         return strange or report.shedding
 
     def _may_keep_elsewhere(self, group: Group, peer: Peer) -> bool:
-        """The same of a peer that was frozen when it fell silent, which frees nothing of what it has."""
-        keeps = peer.sealed and bool(peer.last_held)
+        """The same of a peer that fell silent: for what a reload gave to a group that serves, and for all of
+        one that was frozen when last heard, which frees nothing of what it has."""
+        keeps = bool(peer.last_held) and (
+            peer.sealed or (group.served and placement.waits_for_files(peer, self.digest))
+        )
         return keeps and group.gained and not self._same_digest(peer)

@@ -207,6 +207,20 @@ def test_what_is_offered_when_haresources_is_edited_stays(shop: GroupSpec) -> No
     assert pair.jobs(pair.alpha, asked_ms) == pair.jobs(pair.beta, asked_ms) == []
 
 
+def test_what_another_group_here_is_to_have_is_not_started_for_it_behind_a_cut() -> None:
+    pair = Pair().started()
+    first, *rest = SHOP.resources
+    told(pair, pair.beta, groups=(group("alpha", *rest), group("beta", *FILES.resources, first)))
+    pair.run(1000)
+    pair.twice_allowed = True
+    pair.cut()
+    pair.run(4000)
+    pair.heal()
+    pair.run(4000)
+    everywhere = [name for name, machine in pair.machines.items() if first.identity in machine.running]
+    assert everywhere == ["alpha"]
+
+
 def test_what_is_no_longer_configured_at_all_is_stopped_at_once() -> None:
     pair = Pair().started()
     asked_ms = pair.now_ms
