@@ -115,7 +115,7 @@ class Cluster:
         self._clients = Clients(config.clients, self._desk)
         self._health = Health(self._desk)
         self._patience = Patience(config.timing)
-        self._lease = Lease(config, self._desk, self._patience)
+        self._lease = Lease(config, self._desk, self._patience, lambda: self._custody.addresses)
         self._vital = Vital(self._desk)
         self._freeze = Freeze(identity.freeze, self._desk)
         self._was_frozen = False
@@ -164,6 +164,9 @@ class Cluster:
                 self._freeze.follow(self._membership.peers.values())
                 self._note_word()
                 self._lease.rest(self._freeze.agreed)
+            if self._custody.has_replaced:
+                self._custody.has_replaced = False
+                self._lease.grow()
             self._lease.follow(self._custody.may_answer)
             if self._is_news(event):
                 self._progress.note(parted=self._farewell_ms is not None)

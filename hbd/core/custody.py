@@ -395,6 +395,7 @@ class Custody(CustodyState):
 
     def _replace(self, group: Group) -> None:
         """A released group that was configured away: gone, or made anew as it is configured now."""
+        self.has_replaced = True
         del self.groups[group.key]
         del self._exchanges[group.key]
         for spec in self._config.groups:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hbd.config.model import Config, GroupSpec
+from hbd.config.model import AddressResource, Config, GroupSpec
 from hbd.core import claims, placement
 from hbd.core.claims import Peer
 from hbd.core.desk import Desk
@@ -50,6 +50,8 @@ class CustodyState:
         """Nothing begins here."""
         self.placed = False
         """The first placement after our start is complete."""
+        self.has_replaced = False
+        """A group that was configured before is gone, since this was last looked at."""
 
     def _add(self, spec: GroupSpec) -> Group:
         group = Group(spec, self._config.limits, self._desk.new_job)
@@ -109,6 +111,11 @@ class CustodyState:
                     return False
                 muted = True
         return not muted or self.serving
+
+    @property
+    def addresses(self) -> tuple[AddressResource, ...]:
+        """Of all groups, those included that are about to be released because the configuration changed."""
+        return tuple([a for group in self.groups.values() for a in group.addresses])
 
     @property
     def contested(self) -> set[str]:

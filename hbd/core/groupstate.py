@@ -260,6 +260,12 @@ class GroupState:
         return held
 
     @property
+    def addresses(self) -> tuple[AddressResource, ...]:
+        """All that it has, and what a reload removed and may still be here."""
+        members = (*self.members, *self._retired)
+        return tuple([m.spec for m in members if isinstance(m.spec, AddressResource)])
+
+    @property
     def addresses_up(self) -> tuple[AddressResource, ...]:
         """Addresses that may be on an interface here."""
         return tuple(

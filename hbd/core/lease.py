@@ -15,6 +15,8 @@ it had left).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from hbd.config.model import AddressResource, Config, Timing
 from hbd.core.desk import Desk
 from hbd.core.effects import ArmLease, DisarmLease, EndLease, KeepLease, Kind, Level
@@ -36,10 +38,12 @@ def lease_ms(timing: Timing) -> int:
 
 
 class Lease:
-    """Arms, renews and ends the lease of one node."""
+    """Arms, renews and ends the lease of one node. `held`: addresses of groups, also of former ones."""
 
-    def __init__(self, config: Config, desk: Desk, patience: Patience) -> None:
-        self._config, self._desk, self._patience = config, desk, patience
+    def __init__(
+        self, config: Config, desk: Desk, patience: Patience, held: Callable[[], Iterable[AddressResource]]
+    ) -> None:
+        self._config, self._desk, self._patience, self._held = config, desk, patience, held
         self._wish: ArmLease | None = None
         self._armed = self._kept = self._resting = False
         self._reason = ""
@@ -72,7 +76,7 @@ class Lease:
             self.disarm()
 
     def grow(self) -> None:
-        """The peer goes by a shorter deadtime no more."""
+        """The peer goes by a shorter deadtime no more; or what was configured before is released."""
         before, self._wish = self._wish, self._find_wish()
         if self._wish is not None and self._wish != before:
             self._desk.emit(self._wish)
@@ -136,12 +140,13 @@ class Lease:
     def _find_wish(self) -> ArmLease | None:
         """None where it is not wanted (yet), and where the timing leaves no room for it, which is said."""
         config, timing = self._config, self._config.timing
-        addresses = tuple(
+        configured = (
             resource
             for group in config.groups
             for resource in group.resources
             if isinstance(resource, AddressResource)
         )
+        addresses = tuple(dict.fromkeys((*configured, *self._held())))
         if not config.lease or not addresses or not config.peers or self._resting:
             self._reason = ""
             return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hbd.config.model import GroupSpec, ResourceSpec, ScriptResource
+from hbd.core.effects import ArmLease
 from hbd.core.events import Freeze, Reload, Thaw
 from hbd.core.views import GroupState
 from hbd.sim.machines import Machine
@@ -135,6 +136,27 @@ def test_it_runs_on_when_the_other_node_dies_before_it_knows(shop: GroupSpec) ->
     reconfigured(pair.beta, (shop, FILES))
     pair.beta.power_on()
     pair.until(lambda: pair.owners()[shop.key] == shop.home, 10_000)
+
+
+def test_the_kernel_lease_is_for_an_address_that_is_about_to_go_too() -> None:
+    pair = Pair().started()
+    shop = group("alpha", address("10.0.0.9"), *SHOP.resources[1:])
+
+    def leased() -> set[str]:
+        armed = [each for _, name, each in pair.leases if name == "alpha" and isinstance(each, ArmLease)]
+        return {each.ip for each in armed[-1].addresses}
+
+    told(pair, pair.alpha, groups=(shop, FILES))
+    pair.run(1000)
+    assert SHOP.resources[0].identity in pair.alpha.running
+    assert leased() == {"10.0.0.1", "10.0.0.2", "10.0.0.9"}
+    pair.alpha.kill_daemon()
+    pair.alpha.start_daemon()
+    pair.run(1000)
+    assert leased() == {"10.0.0.1", "10.0.0.2", "10.0.0.9"}
+    told(pair, *pair.machines.values(), groups=(shop, FILES))
+    pair.until(lambda: pair.owners()[shop.key] == "alpha", 3000)
+    assert leased() == {"10.0.0.2", "10.0.0.9"}
 
 
 def test_it_is_known_why_it_runs_on() -> None:
