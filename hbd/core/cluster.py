@@ -166,7 +166,7 @@ class Cluster:
                 self._lease.rest(self._freeze.agreed)
             if self._custody.has_replaced:
                 self._custody.has_replaced = False
-                self._lease.grow()
+                self._lease.reconfigure(self._config)
             self._lease.follow(self._custody.may_answer)
             if self._is_news(event):
                 self._progress.note(parted=self._farewell_ms is not None)

@@ -64,7 +64,8 @@ class Lease:
         self._desk.emit(self._wish or DisarmLease())
 
     def reconfigure(self, config: Config) -> None:
-        """Also tries again what was refused. The peer's patience has the new timing already."""
+        """Also when a former group is released. Tries again what was refused. The peer's patience has the new
+        timing already."""
         before, self._config = self._wish, config
         self._wish = self._find_wish()
         shown_ms = before.lease_ms if before is not None and self._armed else 0
@@ -76,7 +77,7 @@ class Lease:
             self.disarm()
 
     def grow(self) -> None:
-        """The peer goes by a shorter deadtime no more; or what was configured before is released."""
+        """The peer goes by a shorter deadtime no more."""
         before, self._wish = self._wish, self._find_wish()
         if self._wish is not None and self._wish != before:
             self._desk.emit(self._wish)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hbd.config.model import GroupSpec, ResourceSpec, ScriptResource
-from hbd.core.effects import ArmLease
+from hbd.core.effects import ArmLease, DisarmLease
 from hbd.core.events import Freeze, Reload, Thaw
 from hbd.core.views import GroupState
 from hbd.sim.machines import Machine
@@ -157,6 +157,17 @@ def test_the_kernel_lease_is_for_an_address_that_is_about_to_go_too() -> None:
     told(pair, *pair.machines.values(), groups=(shop, FILES))
     pair.until(lambda: pair.owners()[shop.key] == "alpha", 3000)
     assert leased() == {"10.0.0.2", "10.0.0.9"}
+
+
+def test_the_kernel_lease_ends_with_the_last_address_that_is_released() -> None:
+    pair = Pair(groups=(SHOP,)).started()
+    shop = group("alpha", *SHOP.resources[1:])
+    told(pair, pair.alpha, groups=(shop,))
+    pair.run(1000)
+    told(pair, *pair.machines.values(), groups=(shop,))
+    pair.until(lambda: SHOP.resources[0].identity not in pair.alpha.running, 3000)
+    pair.run(100)
+    assert isinstance([each for _, name, each in pair.leases if name == "alpha"][-1], DisarmLease)
 
 
 def test_it_is_known_why_it_runs_on() -> None:
