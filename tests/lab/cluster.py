@@ -338,8 +338,8 @@ def watch_heartbeats(lab: Lab, node: str, of: str) -> Watch:
 
 
 @contextmanager
-def never_on_both(lab: Lab, address: str = ADDRESS) -> Iterator[None]:
-    """What is done inside must at no moment leave the address on both machines.
+def never_on_both(lab: Lab, address: str = ADDRESS) -> Iterator[Watch]:
+    """What is done inside must at no moment leave the address on both machines. Gives both kernels' watch.
 
     Judged by what both kernels tell over netlink, and by who answers ARP on the
     LAN. Both machines run, and one holds the address, when it begins.
@@ -350,7 +350,7 @@ def never_on_both(lab: Lab, address: str = ADDRESS) -> Iterator[None]:
         Watch("address", address, _place(lab, ONE), _place(lab, TWO)) as kernels,
         lab.observer.arp_probe(address) as arp,
     ):
-        yield
+        yield kernels
         arp.wait_for_rounds_until(time.monotonic_ns() // 1000)
         changes = kernels.seen()
         for at_us, at_once in itertools.groupby(changes, lambda change: change.at_us):
