@@ -32,6 +32,9 @@ FALSE_ALARMS = ("replay attack", "Both machines own", "No one owns", "returning 
 TIMINGS = Timings(200, 800, 2000, 4000)
 PLAIN_SWITCHES = 6
 """Each time when two 3.0.6 are there: most of a switch-over is the time of its scripts, which varies."""
+SCATTER = 1.5
+"""Where 3.0.6 takes over, nearly all of it is the time of its scripts: one such move is as likely as any of a
+dozen plain ones to be the longest. So much longer it is not by chance."""
 RESOLUTION_MS = 2 * 20
 """A gap begins and ends with a question of the client, and these are 20 ms apart."""
 DAEMONS = ("heartbeat", "hbd")
@@ -186,7 +189,7 @@ def test_the_page_leads_to_hbd_and_back_and_there_again(
         assert each.moves_ms
         assert each.starts == each.ups == len(each.moves_ms)
     longest_ms = max(ms for each in migration for ms in each.moves_ms)
-    assert longest_ms <= max(ms for each in plain for ms in each.moves_ms) + RESOLUTION_MS
+    assert longest_ms <= SCATTER * max(ms for each in plain for ms in each.moves_ms) + RESOLUTION_MS
 
 
 def plain_switches(lab: Lab, http: HttpProbe, kernels: Watch, home: str) -> list["Stretch"]:
