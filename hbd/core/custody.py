@@ -222,7 +222,7 @@ class Custody(CustodyState):
             if exchange.stage is Stage.OFFERED:
                 exchange.withdraw()
             return
-        if (leaving or group.changing) and not self._keeps(group, peer, leaving):
+        if leaving or (group.changing and not self._keeps(group, peer)):
             exchange.asking = False
             if exchange.stage is Stage.OFFERED:
                 exchange.withdraw()
@@ -247,12 +247,12 @@ class Custody(CustodyState):
         if group.phase is _CLAIMED and active and self._clear(group, peer):
             self._desk.emit_all(group.begin())
 
-    def _keeps(self, group: Group, peer: Peer | None, leaving: bool) -> bool:
+    def _keeps(self, group: Group, peer: Peer | None) -> bool:
         """Whether a group that is to have another name or home goes on until both nodes know that (rule 6).
 
         Given up before, it could not be started again.
         """
-        if leaving or group.phase not in _SERVING or not placement.waits_for_files(peer, self.digest):
+        if group.phase not in _SERVING or not placement.waits_for_files(peer, self.digest):
             return False
         wanted = {resource.identity for spec in self._config.groups for resource in spec.resources}
         return any(member.spec.identity in wanted for member in group.members)

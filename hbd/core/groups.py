@@ -102,7 +102,7 @@ class Group(GroupState):
         return [self._log(Level.INFO, Kind.GROUP_ACQUIRING, f"Acquiring resource group: {text}")]
 
     def adopt(self, held: HeldGroup, muted: bool) -> None:
-        """Found running and recorded at our start: ours, until the peer says otherwise."""
+        """Recorded at our start, running or lost meanwhile: ours, until the peer says otherwise."""
         self.phase = Phase.STARTED if self.is_whole and not muted else Phase.STARTING
         if held.direction is Direction.STOPPING and held.role is not Role.GIVER:
             self.phase = Phase.STOPPING
@@ -112,7 +112,8 @@ class Group(GroupState):
             member.ran = member.state is MemberState.STARTED or (self.served and not member.given)
         self.epoch, self.failback, self.pinned = held.epoch, held.failback, not held.failback
         self.provisional, self.muted = True, muted
-        self.claimed_at, self.reason = None, "found running when hbd started"
+        found = "found running" if self.running_somehow else "found taken away"
+        self.claimed_at, self.reason = None, f"{found} when hbd started"
 
     def release(self, reason: str, leaving: bool = False) -> list[Effect]:
         """Stop it in order, right to left."""
